@@ -1,0 +1,240 @@
+//! `SNK-7` to `SNK-14`: what becomes of records at a remote that accepts them.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::time::Duration;
+
+use super::{Remote, Session, SinkCase, behind_proxy, no_socket};
+use crate::kit::peer::{Flow, Proxy};
+use crate::kit::{ALLOWANCE, CANCEL_WITHIN, Finish, Report, ScriptedFeed};
+use crate::sink::{Guarantee, Outcome};
+
+/// For a state that can be seen.
+const REACH: Duration = Duration::from_secs(15);
+
+/// For something that must not happen while the remote is held.
+const NEVER: Duration = Duration::from_millis(300);
+
+/// Records of one burst.
+const BURST: usize = 500;
+
+pub(super) async fn check(case: &dyn SinkCase) -> Report {
+    let mut report = Report::new();
+    all_delivered(case, &mut report).await;
+    held(case, Flow::HoldRequests, "the remote has not seen the records", &mut report).await;
+    held(case, Flow::HoldReplies, "the remote's answers have not come back", &mut report).await;
+    next_session(case, &mut report).await;
+    refused(case, &mut report).await;
+    report
+}
+
+async fn all_delivered(case: &dyn SinkCase, report: &mut Report) {
+    let what = "a burst is delivered";
+    let (remote, proxy) = match behind_proxy(case).await {
+        Ok(started) => started,
+        Err(error) => return no_socket(report, what, &error),
+    };
+    let sink = case.sink(proxy.addr());
+    let feed = ScriptedFeed::new();
+    feed.push_numbered(BURST);
+    let mut session = Session::start(&sink, "burst", case.secrets(), &feed);
+    let done = feed.wait_all_done(REACH).await;
+    report.require("SNK-9", what, done, || {
+        format!("{} of {BURST} records were settled within {REACH:?}", feed.done())
+    });
+    // Later records go the same way: the end of a burst is no end of the session.
+    feed.push_numbered(3);
+    let done = feed.wait_all_done(REACH).await;
+    report.require("SNK-9", what, done, || "records after the burst were not settled".into());
+    session.cancel(CANCEL_WITHIN * ALLOWANCE).await;
+    judge_settled(&feed, what, report);
+    let received = expect_received(&*remote, feed.len(), what, report).await;
+    if sink.ordered() {
+        report.require("SNK-10", what, received.is_sorted(), || {
+            "an ordered sink changed the order of the records".into()
+        });
+    }
+    let endpoints = session.endpoints.all();
+    report.require("SNK-14", what, endpoints.len() == 1, || {
+        format!("connected was called {} times for one connection", endpoints.len())
+    });
+}
+
+/// Every record delivered exactly once by the feed's count.
+fn judge_settled(feed: &ScriptedFeed, what: &str, report: &mut Report) {
+    let mut times: BTreeMap<u64, usize> = BTreeMap::new();
+    for settled in feed.settled() {
+        *times.entry(settled.offset).or_default() += 1;
+        report.require("SNK-9", what, settled.outcome == Outcome::Delivered, || {
+            format!("record {} became {:?}", settled.offset, settled.outcome)
+        });
+    }
+    let wrong: Vec<_> = times.iter().filter(|(_, n)| **n != 1).take(5).collect();
+    report.require("SNK-9", what, wrong.is_empty(), || {
+        format!("records settled more than once: {wrong:?}")
+    });
+    let unknown = times.keys().any(|o| *o >= feed.len() as u64);
+    report.require("SNK-9", what, !unknown, || "a record was settled that never was".into());
+}
+
+/// Waits until the remote has every number below `count`; what it received.
+async fn expect_received(
+    remote: &dyn Remote,
+    count: usize,
+    what: &str,
+    report: &mut Report,
+) -> Vec<i64> {
+    let mut received = Vec::new();
+    let deadline = tokio::time::Instant::now() + REACH;
+    let mut problem: Option<io::Error> = None;
+    while tokio::time::Instant::now() < deadline {
+        match remote.received().await {
+            Ok(now) => received = now,
+            Err(error) => problem = Some(error),
+        }
+        if distinct(&received) >= count {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    report.require("SNK-8", what, distinct(&received) == count, || {
+        format!("the remote has {} of {count} settled records ({problem:?})", distinct(&received))
+    });
+    received
+}
+
+fn distinct(numbers: &[i64]) -> usize {
+    let mut sorted = numbers.to_vec();
+    sorted.sort_unstable();
+    sorted.dedup();
+    sorted.len()
+}
+
+async fn held(case: &dyn SinkCase, flow: Flow, what: &str, report: &mut Report) {
+    let (remote, proxy) = match behind_proxy(case).await {
+        Ok(started) => started,
+        Err(error) => return no_socket(report, what, &error),
+    };
+    let sink = case.sink(proxy.addr());
+    if sink.guarantee() == Guarantee::BestEffort {
+        return;
+    }
+    let feed = ScriptedFeed::new();
+    feed.push_numbered(1);
+    let mut session = Session::start(&sink, "held", case.secrets(), &feed);
+    let first = feed.wait_all_done(REACH).await;
+    report.require("SNK-9", what, first, || "the first record was not settled".into());
+    proxy.set(flow);
+    feed.push_numbered(BURST);
+    let early = feed.wait_until(NEVER, |f| f.done() > 1).await;
+    report.require("SNK-8", what, !early, || {
+        format!("{} records were settled", feed.done().saturating_sub(1))
+    });
+    let handed = feed.handed().len();
+    let open = handed.saturating_sub(feed.done());
+    report.require("SNK-7", what, open <= case.max_in_flight(), || {
+        format!("{open} records were taken unsettled; {} is the bound", case.max_in_flight())
+    });
+    proxy.set(Flow::Pass);
+    // A sink may have given up the silent remote meanwhile; then the next session delivers.
+    if !feed.wait_until(REACH, |f| f.done() == f.len() || session.is_over()).await {
+        report.require("SNK-9", what, false, || {
+            format!("{} of {} records were settled after the release", feed.done(), feed.len())
+        });
+    }
+    if session.is_over() {
+        session = Session::start(&sink, "held", case.secrets(), &feed);
+        feed.wait_all_done(REACH).await;
+    }
+    session.cancel(CANCEL_WITHIN * ALLOWANCE).await;
+    judge_settled(&feed, what, report);
+    expect_received(&*remote, feed.len(), what, report).await;
+}
+
+async fn next_session(case: &dyn SinkCase, report: &mut Report) {
+    let what = "the connection is lost with records under way";
+    let (remote, proxy) = match behind_proxy(case).await {
+        Ok(started) => started,
+        Err(error) => return no_socket(report, what, &error),
+    };
+    let sink = case.sink(proxy.addr());
+    let feed = ScriptedFeed::new();
+    feed.push_numbered(1);
+    let mut session = Session::start(&sink, "lost", case.secrets(), &feed);
+    feed.wait_all_done(REACH).await;
+    proxy.set(Flow::HoldReplies);
+    feed.push_numbered(20);
+    feed.wait_until(REACH, |f| f.handed().len() > 1).await;
+    let accepts = proxy.accepts();
+    proxy.cut();
+    let deadline = (case.deadline() + Duration::from_secs(1)) * ALLOWANCE;
+    let finish = session.ended(deadline).await;
+    report.require("SNK-2", what, finish.fault().is_some(), || {
+        format!("the session {} instead of failing promptly", finish.describe())
+    });
+    report.require("SNK-6", what, !matches!(finish, Finish::Panicked(_)), || finish.describe());
+    report.require("SNK-1", what, proxy.accepts() == accepts, || {
+        "the sink connected again by itself".into()
+    });
+    if sink.guarantee() == Guarantee::BestEffort {
+        return;
+    }
+    second_session(case, &*remote, &proxy, &feed, what, report).await;
+}
+
+async fn second_session(
+    case: &dyn SinkCase,
+    remote: &dyn Remote,
+    proxy: &Proxy,
+    feed: &ScriptedFeed,
+    what: &str,
+    report: &mut Report,
+) {
+    proxy.set(Flow::Pass);
+    let sink = case.sink(proxy.addr());
+    let mut session = Session::start(&sink, "lost", case.secrets(), feed);
+    let done = feed.wait_all_done(REACH).await;
+    report.require("SNK-11", what, done, || {
+        format!("the next session settled {} of {}", feed.done(), feed.len())
+    });
+    session.cancel(CANCEL_WITHIN * ALLOWANCE).await;
+    judge_settled(feed, what, report);
+    expect_received(remote, feed.len(), what, report).await;
+}
+
+async fn refused(case: &dyn SinkCase, report: &mut Report) {
+    let special = [
+        ("SNK-12", "one record is refused for good", case.poison()),
+        ("SNK-13", "nothing in one record is for the sink", case.skipped()),
+    ];
+    for (requirement, what, batch) in special {
+        let Some(batch) = batch else { continue };
+        let (remote, proxy) = match behind_proxy(case).await {
+            Ok(started) => started,
+            Err(error) => return no_socket(report, what, &error),
+        };
+        let feed = ScriptedFeed::new();
+        feed.push_numbered(3);
+        let special = feed.push(batch);
+        feed.push_numbered(3);
+        let sink = case.sink(proxy.addr());
+        let mut session = Session::start(&sink, "refused", case.secrets(), &feed);
+        let done = feed.wait_all_done(REACH).await;
+        report.require(requirement, what, done, || {
+            format!("{} of {} records were settled", feed.done(), feed.len())
+        });
+        session.cancel(CANCEL_WITHIN * ALLOWANCE).await;
+        for settled in feed.settled() {
+            let right = match (settled.offset == special, requirement, &settled.outcome) {
+                (false, _, outcome) => *outcome == Outcome::Delivered,
+                (true, "SNK-12", Outcome::Rejected { message, .. }) => !message.is_empty(),
+                (true, "SNK-13", outcome) => *outcome == Outcome::Skipped,
+                _ => false,
+            };
+            report.require(requirement, what, right, || {
+                format!("record {} became {:?}", settled.offset, settled.outcome)
+            });
+        }
+        expect_received(&*remote, feed.len() - 1, what, report).await;
+    }
+}

@@ -1,0 +1,130 @@
+//! The sink contract (`docs/specs/sink.md`).
+//!
+//! A sink turns a [`SinkContext`] into one session future: it connects, takes records from its
+//! feed, and settles each of them when the remote has accepted or refused it. When to connect
+//! again is the supervisor's decision.
+
+use std::fmt;
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use lineside_crds::diagnostics::Code;
+use lineside_crds::model::ObjectKey;
+use tokio_util::sync::CancellationToken;
+
+use crate::batch::Batch;
+use crate::clock::Clock;
+use crate::driver::Ended;
+use crate::secret::Secrets;
+
+/// What a sink can promise about one record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guarantee {
+    /// Settled only after the remote accepted it; a redelivery may be seen twice.
+    AtLeastOnce,
+    /// As before, and a redelivery changes nothing at the remote.
+    Idempotent,
+    /// The remote gives no answer.
+    BestEffort,
+}
+
+/// A destination of one pipeline.
+pub trait Sink: Send + Sync + 'static {
+    /// What it can promise.
+    fn guarantee(&self) -> Guarantee;
+
+    /// Whether records reach the remote in the order of the feed.
+    fn ordered(&self) -> bool;
+
+    /// One session: connects, delivers, returns why it ended. Everything it started ends when
+    /// the future is dropped.
+    fn session(&self, context: SinkContext) -> BoxFuture<'static, Ended>;
+}
+
+/// Who the sink is; stable over restarts of the process.
+#[derive(Clone, Debug)]
+pub struct SinkIdentity {
+    /// Unique id of the agent (Kubernetes uid, standalone a random id in the state directory).
+    pub agent_uid: Arc<str>,
+    /// Name of the agent as people know it.
+    pub agent: Arc<str>,
+    /// The pipeline.
+    pub pipeline: ObjectKey,
+    /// The sink's name in the pipeline.
+    pub sink: Arc<str>,
+}
+
+/// What one session gets.
+pub struct SinkContext {
+    /// Who it is.
+    pub identity: SinkIdentity,
+    /// Wall clock.
+    pub clock: Arc<dyn Clock>,
+    /// Secrets that the settings name.
+    pub secrets: Secrets,
+    /// Records to deliver.
+    pub feed: Box<dyn Feed>,
+    /// Where connection state goes.
+    pub state: Arc<dyn SinkState>,
+    /// Cancelled when the session has to end; it does so within one second.
+    pub cancel: CancellationToken,
+}
+
+/// Connection state of a sink.
+pub trait SinkState: Send + Sync {
+    /// The remote accepted the connection; `endpoint` is for people and holds no secret.
+    fn connected(&self, endpoint: &str);
+}
+
+/// A sink's view of its pipeline's store.
+pub trait Feed: Send {
+    /// The next record that was not handed out in this session, oldest first. Waits until there
+    /// is one. Cancel-safe.
+    fn next(&mut self) -> BoxFuture<'_, Record>;
+
+    /// Says what became of a record. In any order; a record settled twice counts once.
+    fn settle(&mut self, offset: u64, outcome: Outcome);
+}
+
+/// One record: a batch with its identity.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// Identity, the same at every redelivery.
+    pub id: RecordId,
+    /// The samples; never empty.
+    pub batch: Arc<Batch>,
+}
+
+/// `store/stream/offset`: given at append, the same on redelivery.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RecordId {
+    /// Random 128-bit id of the store or memory ring, as 32 hexadecimal digits.
+    pub store: Arc<str>,
+    /// The pipeline's log in it.
+    pub stream: u32,
+    /// Position in the log.
+    pub offset: u64,
+}
+
+impl fmt::Display for RecordId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.store, self.stream, self.offset)
+    }
+}
+
+/// What became of a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The remote accepted it (for a best-effort sink: it was sent).
+    Delivered,
+    /// Nothing in the record is for this sink (e.g. only Bad samples for an encoding that has no
+    /// place for them).
+    Skipped,
+    /// The remote will never accept it.
+    Rejected {
+        /// Why.
+        code: Code,
+        /// What the remote said.
+        message: String,
+    },
+}

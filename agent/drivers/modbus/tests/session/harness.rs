@@ -1,0 +1,192 @@
+//! A session under test: device, collected output, the task that runs it.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use lineside_core::driver::{Driver, Emit, Ended, Receipt, SessionContext, Update};
+use lineside_core::{Batch, Origin, Sample, StatusCode, SystemClock, Value};
+use lineside_crds::modbus::{ByteOrder, Settings};
+use lineside_crds::model::{
+    Address, Availability, Device, Mode, ObjectKey, Point, Protocol, Timeouts,
+};
+use lineside_driver_modbus::ModbusTcp;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+
+/// Longest wait for anything in a test.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A device on this machine; points are name, address and period in milliseconds.
+pub fn device(port: u16, points: &[(&str, &str, u64)]) -> Device {
+    Device {
+        key: ObjectKey::new("plant", "press"),
+        uid: None,
+        generation: None,
+        labels: Default::default(),
+        mode: Mode::Running,
+        availability: Availability::Continuous,
+        protocol: Protocol::ModbusTcp(Settings {
+            host: "127.0.0.1".into(),
+            port,
+            unit_id: 1,
+            byte_order: ByteOrder::BigEndian,
+            max_registers: 125,
+            max_bits: 2000,
+            max_gap: 16,
+        }),
+        points: points
+            .iter()
+            .map(|(name, address, millis)| Point {
+                name: (*name).into(),
+                address: Address::Modbus(address.parse().unwrap()),
+                interval: Duration::from_millis(*millis),
+                group: None,
+            })
+            .collect(),
+        timeouts: Timeouts { connect: Duration::from_secs(2), request: Duration::from_millis(200) },
+        max_requests_per_second: None,
+        location: Arc::new([]),
+    }
+}
+
+pub fn origin(device: &Device) -> Arc<Origin> {
+    let names = device.points.iter().map(|p| p.name.clone()).collect();
+    Arc::new(Origin::new(device.key.clone(), None, names, device.location.clone()))
+}
+
+/// Collects what a session emits; takes batches only while it has permits.
+pub struct Collected {
+    batches: Mutex<Vec<Batch>>,
+    endpoints: Mutex<Vec<String>>,
+    permits: Semaphore,
+}
+
+impl Emit for Collected {
+    fn emit(&self, batch: Batch) -> BoxFuture<'_, Receipt> {
+        let taken = self.permits.acquire().map(move |permit| {
+            permit.unwrap().forget();
+            self.batches.lock().unwrap().push(batch);
+            Receipt::captured()
+        });
+        taken.boxed()
+    }
+
+    fn connected(&self, endpoint: &str) {
+        self.endpoints.lock().unwrap().push(endpoint.to_owned());
+    }
+}
+
+impl Collected {
+    pub fn with_permits(permits: usize) -> Arc<Self> {
+        Arc::new(Self {
+            batches: Mutex::default(),
+            endpoints: Mutex::default(),
+            permits: Semaphore::new(permits),
+        })
+    }
+
+    /// Lets the session hand over more batches.
+    pub fn permit(&self, count: usize) {
+        self.permits.add_permits(count);
+    }
+
+    pub fn endpoints(&self) -> Vec<String> {
+        self.endpoints.lock().unwrap().clone()
+    }
+
+    pub fn batches(&self) -> Vec<Batch> {
+        self.batches.lock().unwrap().clone()
+    }
+
+    /// Every sample so far with the name of its point.
+    pub fn samples(&self) -> Vec<(String, Sample)> {
+        let batches = self.batches.lock().unwrap();
+        let named = batches.iter().flat_map(|b| {
+            b.iter().map(|s| (b.origin().point(s.point).unwrap().to_string(), s.to_sample()))
+        });
+        named.collect()
+    }
+
+    /// The samples of one point as value and status.
+    pub fn of(&self, point: &str) -> Vec<(Value, StatusCode)> {
+        let all = self.samples().into_iter().filter(|(name, _)| name == point);
+        all.map(|(_, s)| (s.value, s.status)).collect()
+    }
+
+    pub fn good(&self, point: &str) -> Vec<Value> {
+        self.of(point).into_iter().filter(|(_, s)| s.is_good()).map(|(v, _)| v).collect()
+    }
+
+    pub fn statuses(&self, point: &str) -> Vec<StatusCode> {
+        self.of(point).into_iter().map(|(_, s)| s).collect()
+    }
+}
+
+/// A session that runs.
+pub struct Running {
+    pub collected: Arc<Collected>,
+    pub cancel: CancellationToken,
+    pub updates: watch::Sender<Update>,
+    task: JoinHandle<Ended>,
+}
+
+impl Running {
+    pub fn start(device: Device) -> Self {
+        Self::with(device, Collected::with_permits(Semaphore::MAX_PERMITS))
+    }
+
+    pub fn with(device: Device, collected: Arc<Collected>) -> Self {
+        let device = Arc::new(device);
+        let origin = origin(&device);
+        let (updates, receiver) =
+            watch::channel(Update { device: device.clone(), origin: origin.clone() });
+        let cancel = CancellationToken::new();
+        let context = SessionContext {
+            clock: Arc::new(SystemClock),
+            epoch: 4,
+            origin,
+            emit: collected.clone(),
+            updates: receiver,
+            cancel: cancel.clone(),
+        };
+        let task = tokio::spawn(ModbusTcp.session(device, context));
+        Self { collected, cancel, updates, task }
+    }
+
+    /// Hands a new version of the device to the session.
+    pub fn update(&self, device: Device) {
+        let origin = origin(&device);
+        self.updates.send(Update { device: Arc::new(device), origin }).unwrap();
+    }
+
+    /// The session alone, its sender of updates gone.
+    pub fn without_updates(self) -> JoinHandle<Ended> {
+        self.task
+    }
+
+    /// Why the session ended; fails when it does not.
+    pub async fn ended(self) -> Ended {
+        timeout(PATIENCE, self.task).await.expect("the session ends").unwrap()
+    }
+
+    /// Cancels the session and checks that it ends within its second.
+    pub async fn stop(self) {
+        let asked = Instant::now();
+        self.cancel.cancel();
+        assert!(matches!(self.ended().await, Ended::Cancelled));
+        assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+    }
+}
+
+/// Waits until `condition` holds.
+pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}

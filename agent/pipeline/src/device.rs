@@ -1,0 +1,386 @@
+//! One device at run time: its hub (where sessions put samples, and what is known of it) and
+//! its supervisor (which dials, backs off, and notices silence).
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use lineside_core::clock::Clock;
+use lineside_core::driver::{Driver, Emit, Ended, Receipt, SessionContext, Update};
+use lineside_core::fault::{Fault, FaultClass};
+use lineside_core::{Batch, Origin, StatusCode};
+use lineside_crds::diagnostics::Code;
+use lineside_crds::model::Device;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::backoff::{Backoff, STABLE, random_below};
+use crate::health::{DeviceFacts, FlapGuard, Verdict, judge_device};
+use crate::last_value::{LastValues, Passed};
+use crate::route::{Route, Selection, deliver, select};
+use crate::snapshot::{DeviceSnapshot, PointSnapshot};
+
+/// How long a session may take to end after it was cancelled (driver contract).
+const CANCEL_GRACE: Duration = Duration::from_secs(1);
+
+/// What is known of one device, and the way of its samples into the pipelines.
+pub struct Hub {
+    clock: Arc<dyn Clock>,
+    state: Mutex<State>,
+}
+
+struct State {
+    device: Arc<Device>,
+    origin: Arc<Origin>,
+    table: LastValues,
+    routes: Vec<(Route, Selection)>,
+    facts: DeviceFacts,
+    endpoint: String,
+    flaps: FlapGuard,
+    verdict: Verdict,
+    since: Instant,
+    counters: DeviceCounters,
+}
+
+/// Running totals of one device.
+#[derive(Clone, Debug, Default)]
+pub struct DeviceCounters {
+    /// Samples with quality Good or Uncertain that drivers emitted.
+    pub good: u64,
+    /// Bad samples that drivers or the staleness rule emitted.
+    pub bad: u64,
+    /// Of those, repetitions of a Bad status that were absorbed.
+    pub absorbed: u64,
+    /// Sessions that got connected.
+    pub sessions: u64,
+    /// Sessions that failed, by [`FaultClass::ALL`].
+    pub faults: [u64; FaultClass::ALL.len()],
+}
+
+/// The origin of a device's own samples.
+pub fn origin_of(device: &Device) -> Arc<Origin> {
+    let points: Vec<Arc<str>> = device.points.iter().map(|p| p.name.clone()).collect();
+    Arc::new(Origin::new(device.key.clone(), None, points.into(), device.location.clone()))
+}
+
+impl Hub {
+    /// A hub for a device that was not seen before.
+    pub fn new(device: Arc<Device>, clock: Arc<dyn Clock>) -> Self {
+        let now = Instant::now();
+        let facts = DeviceFacts { waiting: device.points.len(), ..DeviceFacts::default() };
+        let state = State {
+            origin: origin_of(&device),
+            table: LastValues::new(&device, now),
+            routes: Vec::new(),
+            verdict: judge_device(&facts, device.availability),
+            facts,
+            endpoint: device.protocol.endpoint(),
+            flaps: FlapGuard::default(),
+            since: now,
+            counters: DeviceCounters::default(),
+            device,
+        };
+        Self { clock, state: Mutex::new(state) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The device and its origin, as a session gets them.
+    pub fn current(&self) -> Update {
+        let state = self.lock();
+        Update { device: state.device.clone(), origin: state.origin.clone() }
+    }
+
+    /// A new version of the device; what is known of unchanged points stays.
+    pub fn replace(&self, device: Arc<Device>) -> Update {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        let mut table = LastValues::new(&device, Instant::now());
+        table.carry_over(&device, &state.device, &state.table);
+        state.table = table;
+        state.origin = origin_of(&device);
+        state.endpoint = device.protocol.endpoint();
+        state.device = device;
+        for (route, selection) in &mut state.routes {
+            *selection = select(&route.pipeline, &state.device.labels, &state.origin);
+        }
+        Update { device: state.device.clone(), origin: state.origin.clone() }
+    }
+
+    /// The pipelines that exist now.
+    pub fn set_routes(&self, routes: &[Route]) {
+        let mut state = self.lock();
+        state.routes = routes
+            .iter()
+            .map(|r| (r.clone(), select(&r.pipeline, &state.device.labels, &state.origin)))
+            .filter(|(_, s)| *s != Selection::Nothing)
+            .collect();
+    }
+
+    /// Takes a batch from a session.
+    fn accept(&self, batch: Batch) {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        let bad = batch.iter().filter(|s| s.status.is_bad()).count() as u64;
+        state.counters.bad += bad;
+        state.counters.good += batch.len() as u64 - bad;
+        // Only the device's own, current points have deadlines and a last value; a batch of an
+        // older version or of a learned device goes on as it is.
+        let own = Arc::ptr_eq(batch.origin(), &state.origin);
+        let batch = if own {
+            match state.table.pass(batch, Instant::now()) {
+                Passed::Whole(batch) => batch,
+                Passed::Part(batch, absorbed) => {
+                    state.counters.absorbed += absorbed as u64;
+                    batch
+                }
+            }
+        } else {
+            batch
+        };
+        if own && bad == 0 && !batch.is_empty() {
+            state.facts.fault = None;
+        }
+        let batch = Arc::new(batch);
+        for (route, selection) in &state.routes {
+            if own {
+                deliver(&batch, selection, &route.ring);
+            } else {
+                let selection = select(&route.pipeline, &state.device.labels, batch.origin());
+                deliver(&batch, &selection, &route.ring);
+            }
+        }
+        state.judge();
+    }
+
+    fn session_connected(&self, endpoint: &str) {
+        let mut state = self.lock();
+        state.facts.connected = true;
+        state.counters.sessions += 1;
+        state.endpoint = endpoint.to_owned();
+        state.judge();
+    }
+
+    fn session_failed(&self, fault: &Fault) {
+        let mut state = self.lock();
+        state.facts.connected = false;
+        state.facts.fault = Some((fault.class, fault.code, fault.chain()));
+        let class = FaultClass::ALL.iter().position(|c| *c == fault.class).unwrap_or_default();
+        state.counters.faults[class] += 1;
+        state.judge();
+    }
+
+    fn session_closed(&self) {
+        self.lock().facts.connected = false;
+    }
+
+    fn is_connected(&self) -> bool {
+        self.lock().facts.connected
+    }
+
+    /// Turns silent points Bad, and looks at health again.
+    fn tick(&self) {
+        let mut state = self.lock();
+        let down = !state.facts.connected;
+        let status = match &state.facts.fault {
+            Some((class, ..)) => class.status(),
+            None if down => StatusCode::BAD_NO_COMMUNICATION,
+            None => StatusCode::BAD_TIMEOUT,
+        };
+        let overdue: Vec<u32> = state.table.overdue(Instant::now(), down).collect();
+        if overdue.is_empty() {
+            state.judge();
+            return;
+        }
+        let now = self.clock.now();
+        let mut batch =
+            Batch::with_capacity(state.origin.clone(), 0, self.clock.quality(), overdue.len());
+        for point in overdue {
+            batch.push_bad(point, status, now);
+        }
+        drop(state);
+        self.accept(batch);
+    }
+
+    fn tick_interval(&self) -> Duration {
+        let shortest = self.lock().table.shortest_interval();
+        (shortest / 2).clamp(Duration::from_millis(100), Duration::from_secs(1))
+    }
+
+    /// What is known, for metrics and the local page.
+    pub fn snapshot(&self) -> DeviceSnapshot {
+        let state = self.lock();
+        let points = state.device.points.iter().zip(state.table.entries()).map(|(p, e)| {
+            PointSnapshot {
+                name: p.name.clone(),
+                value: e.value.clone(),
+                status: e.status,
+                time: e.time,
+            }
+        });
+        DeviceSnapshot {
+            key: state.device.key.clone(),
+            protocol: state.device.protocol.type_name(),
+            endpoint: state.endpoint.clone(),
+            connected: state.facts.connected,
+            verdict: state.verdict.clone(),
+            since: state.since.elapsed(),
+            good: state.facts.good,
+            bad: state.facts.bad,
+            waiting: state.facts.waiting,
+            counters: state.counters.clone(),
+            points: points.collect(),
+        }
+    }
+}
+
+impl State {
+    fn judge(&mut self) {
+        (self.facts.good, self.facts.bad, self.facts.waiting) = self.table.counts();
+        let now = Instant::now();
+        let verdict =
+            self.flaps.pass(judge_device(&self.facts, self.device.availability), now);
+        if (verdict.health, verdict.code) != (self.verdict.health, self.verdict.code) {
+            self.since = now;
+            let (device, reason) = (&self.device.key, verdict.reason);
+            match verdict.code {
+                Some(code) => tracing::warn!(
+                    %device, reason, code = %code, endpoint = self.endpoint,
+                    message = verdict.message, "Device is not healthy"
+                ),
+                None => {
+                    tracing::info!(%device, reason, endpoint = self.endpoint, "Device is well")
+                }
+            }
+        }
+        self.verdict = verdict;
+    }
+}
+
+impl Emit for Hub {
+    fn emit(&self, batch: Batch) -> BoxFuture<'_, Receipt> {
+        self.accept(batch);
+        Box::pin(std::future::ready(Receipt::captured()))
+    }
+
+    fn connected(&self, endpoint: &str) {
+        self.session_connected(endpoint);
+    }
+}
+
+/// Keeps a session running until cancelled. Ends the session's task when dropped.
+pub async fn supervise(
+    hub: Arc<Hub>,
+    driver: Option<Arc<dyn Driver>>,
+    updates: watch::Receiver<Update>,
+    cancel: CancellationToken,
+) {
+    let mut ticker = tokio::time::interval(hub.tick_interval());
+    ticker.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut backoff = Backoff::default();
+    let Some(driver) = driver else {
+        let text = "this build has no driver for the protocol";
+        hub.session_failed(&Fault::new(FaultClass::Config, Code::ConfigRejected, text));
+        wait(&hub, &mut ticker, &cancel, None).await;
+        return;
+    };
+    // Many devices of one agent do not dial in the same instant.
+    let jitter = random_below(hub.tick_interval().min(Duration::from_millis(500)));
+    if !wait(&hub, &mut ticker, &cancel, Some(jitter)).await {
+        return;
+    }
+    loop {
+        let started = Instant::now();
+        let ended = session(&hub, &driver, updates.clone(), &mut ticker, &cancel).await;
+        let lasted = hub.is_connected() && started.elapsed() >= STABLE;
+        let fault = match ended {
+            Ended::Cancelled => return hub.session_closed(),
+            Ended::Reconfigure => {
+                hub.session_closed();
+                continue;
+            }
+            Ended::Failed(fault) => fault,
+        };
+        if lasted {
+            backoff.reset();
+        }
+        hub.session_failed(&fault);
+        if !wait(&hub, &mut ticker, &cancel, Some(backoff.next_wait())).await {
+            return;
+        }
+    }
+}
+
+/// Runs one session to its end, ticking meanwhile.
+async fn session(
+    hub: &Arc<Hub>,
+    driver: &Arc<dyn Driver>,
+    mut updates: watch::Receiver<Update>,
+    ticker: &mut tokio::time::Interval,
+    cancel: &CancellationToken,
+) -> Ended {
+    let Update { device, origin } = updates.borrow_and_update().clone();
+    let token = CancellationToken::new();
+    let context = SessionContext {
+        clock: hub.clock.clone(),
+        epoch: 0,
+        origin,
+        emit: hub.clone(),
+        updates,
+        cancel: token.clone(),
+    };
+    let mut task = Owned(tokio::spawn(driver.session(device, context)));
+    loop {
+        tokio::select! {
+            ended = &mut task.0 => return ended.unwrap_or_else(panicked),
+            _ = ticker.tick() => hub.tick(),
+            () = cancel.cancelled() => {
+                token.cancel();
+                // Past its grace it is aborted by dropping.
+                let _ = tokio::time::timeout(CANCEL_GRACE, &mut task.0).await;
+                return Ended::Cancelled;
+            }
+        }
+    }
+}
+
+fn panicked(error: tokio::task::JoinError) -> Ended {
+    let text = "the driver's session panicked";
+    Ended::Failed(Fault::new(FaultClass::Bug, Code::DriverPanicked, text).because(error))
+}
+
+/// Ticks until `limit` is over (true) or the device is cancelled (false).
+async fn wait(
+    hub: &Hub,
+    ticker: &mut tokio::time::Interval,
+    cancel: &CancellationToken,
+    limit: Option<Duration>,
+) -> bool {
+    let over = async {
+        match limit {
+            Some(limit) => tokio::time::sleep(limit).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::pin!(over);
+    loop {
+        tokio::select! {
+            () = &mut over => return true,
+            () = cancel.cancelled() => return false,
+            _ = ticker.tick() => hub.tick(),
+        }
+    }
+}
+
+/// A task that ends with its owner.
+pub(crate) struct Owned<T>(pub JoinHandle<T>);
+
+impl<T> Drop for Owned<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}

@@ -1,0 +1,382 @@
+//! The engine: brings what runs to what the configuration asks for, touching only what differs.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::future::join_all;
+use lineside_core::clock::Clock;
+use lineside_core::driver::{Driver, Update};
+use lineside_core::fault::Fault;
+use lineside_core::secret::Secrets;
+use lineside_core::sink::{Sink, SinkIdentity};
+use lineside_crds::model::{self, Device, Mode, ObjectKey, Pipeline, SinkKind};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::device::{self, Hub, Owned};
+use crate::ring::{Ledger, Ring};
+use crate::route::Route;
+use crate::sink::{self, Station, Surroundings};
+use crate::snapshot::{PipelineSnapshot, SinkSnapshot, Snapshot};
+
+/// Makes the sink of a destination; the agent's registry.
+pub type MakeSink = fn(&SinkKind) -> Result<Arc<dyn Sink>, Fault>;
+
+/// What the engine is built from.
+pub struct Parts {
+    /// Wall clock.
+    pub clock: Arc<dyn Clock>,
+    /// Secrets that settings name.
+    pub secrets: Secrets,
+    /// The drivers of this build.
+    pub drivers: Vec<Arc<dyn Driver>>,
+    /// The sinks of this build.
+    pub make_sink: MakeSink,
+    /// Unique id of the agent.
+    pub agent_uid: Arc<str>,
+    /// Name of the agent.
+    pub agent: Arc<str>,
+}
+
+/// What shall run.
+#[derive(Clone, Debug, Default)]
+pub struct Desired {
+    /// Devices.
+    pub devices: Vec<Arc<Device>>,
+    /// Pipelines.
+    pub pipelines: Vec<Arc<Pipeline>>,
+}
+
+/// See the module.
+pub struct Engine {
+    parts: Parts,
+    devices: BTreeMap<ObjectKey, RunningDevice>,
+    pipelines: BTreeMap<ObjectKey, RunningPipeline>,
+    view: Arc<View>,
+}
+
+struct RunningDevice {
+    device: Arc<Device>,
+    hub: Arc<Hub>,
+    updates: watch::Sender<Update>,
+    run: Option<Run>,
+}
+
+struct RunningPipeline {
+    pipeline: Arc<Pipeline>,
+    ring: Arc<Ring>,
+    sinks: BTreeMap<Arc<str>, RunningSink>,
+}
+
+struct RunningSink {
+    spec: model::Sink,
+    station: Arc<Station>,
+    run: Option<Run>,
+}
+
+/// A supervisor's task and the way to end it.
+struct Run {
+    cancel: CancellationToken,
+    task: Owned<()>,
+}
+
+impl Run {
+    fn start<F: Future<Output = ()> + Send + 'static>(make: impl FnOnce(CancellationToken) -> F) -> Self {
+        let cancel = CancellationToken::new();
+        let task = Owned(tokio::spawn(make(cancel.clone())));
+        Self { cancel, task }
+    }
+
+    async fn stop(mut self) {
+        self.cancel.cancel();
+        // The supervisor bounds its own end; a panic in it has nothing left to say.
+        let _ = (&mut self.task.0).await;
+    }
+}
+
+/// What exists now, readable while the engine works.
+#[derive(Default)]
+pub struct View {
+    content: Mutex<ViewContent>,
+}
+
+#[derive(Default)]
+struct ViewContent {
+    hubs: Vec<Arc<Hub>>,
+    pipelines: Vec<PipelineView>,
+}
+
+struct PipelineView {
+    key: ObjectKey,
+    ring: Arc<Ring>,
+    stations: BTreeMap<Arc<str>, Arc<Station>>,
+}
+
+impl View {
+    /// The state at this moment.
+    pub fn snapshot(&self) -> Snapshot {
+        let content = self.content.lock().unwrap_or_else(PoisonError::into_inner);
+        let pipelines = content.pipelines.iter().map(PipelineView::snapshot).collect();
+        Snapshot { devices: content.hubs.iter().map(|h| h.snapshot()).collect(), pipelines }
+    }
+}
+
+impl PipelineView {
+    fn snapshot(&self) -> PipelineSnapshot {
+        let (store_bytes, store_limit) = self.ring.usage();
+        let ledgers = self.ring.ledgers();
+        let sinks = ledgers.into_iter().filter_map(|(name, ledger)| {
+            let station = self.stations.get(&name)?.snapshot();
+            Some(SinkSnapshot { name, ledger, station })
+        });
+        PipelineSnapshot {
+            key: self.key.clone(),
+            captured: self.ring.captured(),
+            store_bytes,
+            store_limit,
+            sinks: sinks.collect(),
+        }
+    }
+}
+
+impl Engine {
+    /// An engine that runs nothing yet.
+    pub fn new(parts: Parts) -> Self {
+        let (devices, pipelines) = (BTreeMap::new(), BTreeMap::new());
+        Self { parts, devices, pipelines, view: Arc::default() }
+    }
+
+    /// A handle to look at what runs.
+    pub fn view(&self) -> Arc<View> {
+        self.view.clone()
+    }
+
+    /// Brings what runs to what is desired. What does not differ is not touched: its
+    /// connections, its samples and its numbers go on.
+    pub async fn apply(&mut self, desired: Desired) {
+        let devices: BTreeMap<_, _> =
+            desired.devices.into_iter().map(|d| (d.key.clone(), d)).collect();
+        let pipelines: BTreeMap<_, _> =
+            desired.pipelines.into_iter().map(|p| (p.key.clone(), p)).collect();
+        self.stop_devices(&devices).await;
+        self.apply_pipelines(&pipelines).await;
+        // Routes before sessions: the first sample of a new device finds its pipelines.
+        let to_start = self.place_devices(devices);
+        let routes: Vec<Route> = self
+            .pipelines
+            .values()
+            .map(|p| Route { pipeline: p.pipeline.clone(), ring: p.ring.clone() })
+            .collect();
+        for running in self.devices.values() {
+            running.hub.set_routes(&routes);
+        }
+        for key in to_start {
+            self.start_device(&key);
+        }
+        self.publish_view();
+    }
+
+    /// Ends everything: first the sessions, so that nothing new comes in, then the sinks, once
+    /// they have delivered what is buffered or `drain` is over. Returns the samples given up.
+    pub async fn shutdown(mut self, drain: Duration) -> u64 {
+        let runs = self.devices.values_mut().filter_map(|d| d.run.take());
+        join_all(runs.map(Run::stop)).await;
+        let until = Instant::now() + drain;
+        while self.buffered() > 0 && Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let mut given_up = 0;
+        for pipeline in self.pipelines.into_values() {
+            given_up += pipeline.stop("the agent ends").await;
+        }
+        given_up
+    }
+
+    fn buffered(&self) -> u64 {
+        let rings = self.pipelines.values().map(|p| p.ring.ledgers());
+        rings.flatten().map(|(_, l)| l.buffered).sum()
+    }
+
+    /// Stops devices that are gone, suspended, or have to be reached in another way.
+    async fn stop_devices(&mut self, wanted: &BTreeMap<ObjectKey, Arc<Device>>) {
+        let mut stopping = Vec::new();
+        for (key, running) in &mut self.devices {
+            let stays = wanted
+                .get(key)
+                .is_some_and(|d| d.mode == Mode::Running && d.protocol == running.device.protocol);
+            if !stays {
+                stopping.extend(running.run.take());
+            }
+        }
+        join_all(stopping.into_iter().map(Run::stop)).await;
+        self.devices.retain(|key, running| {
+            let gone = !wanted.contains_key(key);
+            if gone {
+                tracing::info!(device = %running.device.key, "Device was removed");
+            }
+            !gone
+        });
+    }
+
+    /// Makes hubs for new devices, updates changed ones; returns those to start.
+    fn place_devices(&mut self, wanted: BTreeMap<ObjectKey, Arc<Device>>) -> Vec<ObjectKey> {
+        let mut to_start = Vec::new();
+        for (key, device) in wanted {
+            let runs = device.mode == Mode::Running;
+            match self.devices.get_mut(&key) {
+                Some(running) => {
+                    if *running.device != *device {
+                        tracing::info!(device = %key, "Device was changed");
+                        let update = running.hub.replace(device.clone());
+                        running.device = device;
+                        running.updates.send_replace(update);
+                    }
+                    if runs && running.run.is_none() {
+                        to_start.push(key);
+                    }
+                }
+                None => {
+                    let hub = Arc::new(Hub::new(device.clone(), self.parts.clock.clone()));
+                    let updates = watch::Sender::new(hub.current());
+                    let running = RunningDevice { device, hub, updates, run: None };
+                    self.devices.insert(key.clone(), running);
+                    if runs {
+                        to_start.push(key);
+                    }
+                }
+            }
+        }
+        to_start
+    }
+
+    fn start_device(&mut self, key: &ObjectKey) {
+        let Some(running) = self.devices.get_mut(key) else { return };
+        let protocol = running.device.protocol.type_name();
+        let driver = self.parts.drivers.iter().find(|d| d.protocol() == protocol).cloned();
+        let (hub, updates) = (running.hub.clone(), running.updates.subscribe());
+        running.run =
+            Some(Run::start(|cancel| device::supervise(hub, driver, updates, cancel)));
+    }
+
+    async fn apply_pipelines(&mut self, wanted: &BTreeMap<ObjectKey, Arc<Pipeline>>) {
+        let gone: Vec<ObjectKey> =
+            self.pipelines.keys().filter(|k| !wanted.contains_key(*k)).cloned().collect();
+        for key in gone {
+            if let Some(pipeline) = self.pipelines.remove(&key) {
+                pipeline.stop("the pipeline was removed").await;
+            }
+        }
+        for (key, pipeline) in wanted {
+            let running =
+                self.pipelines.entry(key.clone()).or_insert_with(|| RunningPipeline {
+                    pipeline: pipeline.clone(),
+                    ring: Ring::new(pipeline.store),
+                    sinks: BTreeMap::new(),
+                });
+            running.apply(pipeline.clone(), &self.parts).await;
+        }
+    }
+
+    fn publish_view(&self) {
+        let hubs = self.devices.values().map(|d| d.hub.clone()).collect();
+        let pipelines = self.pipelines.iter().map(|(key, p)| PipelineView {
+            key: key.clone(),
+            ring: p.ring.clone(),
+            stations: p.sinks.iter().map(|(n, s)| (n.clone(), s.station.clone())).collect(),
+        });
+        let content = ViewContent { hubs, pipelines: pipelines.collect() };
+        *self.view.content.lock().unwrap_or_else(PoisonError::into_inner) = content;
+    }
+}
+
+impl RunningPipeline {
+    async fn apply(&mut self, pipeline: Arc<Pipeline>, parts: &Parts) {
+        self.ring.set_settings(pipeline.store);
+        let runs = pipeline.mode == Mode::Running;
+        let gone: Vec<Arc<str>> = self
+            .sinks
+            .keys()
+            .filter(|name| !pipeline.sinks.iter().any(|s| s.name == **name))
+            .cloned()
+            .collect();
+        for name in gone {
+            if let Some(mut sink) = self.sinks.remove(&name) {
+                sink.stop().await;
+                let ledger = self.ring.remove_sink(&name);
+                report_given_up(&pipeline.key, &name, ledger, "the sink was removed");
+            }
+        }
+        for spec in &pipeline.sinks {
+            let unchanged =
+                self.sinks.get(&spec.name).is_some_and(|s| s.spec == *spec && s.run.is_some());
+            if unchanged && runs {
+                continue;
+            }
+            if let Some(mut old) = self.sinks.remove(&spec.name) {
+                old.stop().await;
+            }
+            self.ring.add_sink(&spec.name);
+            let sink = RunningSink::new(spec, &pipeline, &self.ring, parts, runs);
+            self.sinks.insert(spec.name.clone(), sink);
+        }
+        self.pipeline = pipeline;
+    }
+
+    async fn stop(mut self, why: &str) -> u64 {
+        join_all(self.sinks.values_mut().map(RunningSink::stop)).await;
+        let mut given_up = 0;
+        for (name, ledger) in self.ring.ledgers() {
+            given_up += ledger.buffered;
+            report_given_up(&self.pipeline.key, &name, Some(ledger), why);
+        }
+        given_up
+    }
+}
+
+impl RunningSink {
+    fn new(
+        spec: &model::Sink,
+        pipeline: &Pipeline,
+        ring: &Arc<Ring>,
+        parts: &Parts,
+        runs: bool,
+    ) -> Self {
+        let identity = SinkIdentity {
+            agent_uid: parts.agent_uid.clone(),
+            agent: parts.agent.clone(),
+            pipeline: pipeline.key.clone(),
+            sink: spec.name.clone(),
+        };
+        let station = Arc::new(Station::new(identity, spec.kind.endpoint()));
+        let sink = match (parts.make_sink)(&spec.kind) {
+            Ok(sink) => Some(sink),
+            Err(fault) => {
+                station.refused(&fault);
+                None
+            }
+        };
+        let around =
+            Surroundings { clock: parts.clock.clone(), secrets: parts.secrets.clone() };
+        let run = sink.filter(|_| runs).map(|sink| {
+            let (station, ring) = (station.clone(), ring.clone());
+            Run::start(|cancel| sink::supervise(station, sink, ring, around, cancel))
+        });
+        Self { spec: spec.clone(), station, run }
+    }
+
+    async fn stop(&mut self) {
+        if let Some(run) = self.run.take() {
+            run.stop().await;
+        }
+    }
+}
+
+/// Nothing is given up silently.
+fn report_given_up(pipeline: &ObjectKey, sink: &str, ledger: Option<Ledger>, why: &str) {
+    let Some(ledger) = ledger.filter(|l| l.buffered > 0) else { return };
+    let samples = ledger.buffered;
+    let code = lineside_crds::diagnostics::Code::SinkRemoved;
+    tracing::error!(%pipeline, sink, samples, why, code = %code, "Undelivered samples given up");
+}

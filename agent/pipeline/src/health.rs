@@ -1,0 +1,189 @@
+//! Health of a device and of a sink from what is known of it: pure decisions (contracts,
+//! section 2), taken again whenever an input changes.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use lineside_core::fault::FaultClass;
+use lineside_crds::diagnostics::Code;
+use lineside_crds::model::Availability;
+use tokio::time::Instant;
+
+/// Health of one thing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// Data flows.
+    Healthy,
+    /// Some of it does.
+    Degraded,
+    /// None of it does.
+    Unavailable,
+    /// Not known (yet), or not wanted.
+    Unknown,
+}
+
+impl Health {
+    /// Every value, for metrics.
+    pub const ALL: [Self; 4] =
+        [Self::Healthy, Self::Degraded, Self::Unavailable, Self::Unknown];
+
+    /// The word of the API.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Healthy => "Healthy",
+            Self::Degraded => "Degraded",
+            Self::Unavailable => "Unavailable",
+            Self::Unknown => "Unknown",
+        }
+    }
+}
+
+/// What is known of a device.
+#[derive(Clone, Debug, Default)]
+pub struct DeviceFacts {
+    /// A session is connected.
+    pub connected: bool,
+    /// Points whose last sample is Good or Uncertain.
+    pub good: usize,
+    /// Points whose last sample is Bad.
+    pub bad: usize,
+    /// Points without any sample yet.
+    pub waiting: usize,
+    /// The last session's fault, while no good data came since.
+    pub fault: Option<(FaultClass, Code, String)>,
+}
+
+/// A verdict: health, CamelCase reason, the code when something is wrong, and words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// Health.
+    pub health: Health,
+    /// Condition reason.
+    pub reason: &'static str,
+    /// Diagnostics code; `None` when all is well.
+    pub code: Option<Code>,
+    /// For people; empty when all is well.
+    pub message: String,
+}
+
+impl Verdict {
+    fn well(health: Health, reason: &'static str) -> Self {
+        Self { health, reason, code: None, message: String::new() }
+    }
+
+    fn ill(health: Health, code: Code, message: String) -> Self {
+        Self { health, reason: code.reason(), code: Some(code), message }
+    }
+}
+
+/// Judges a device.
+pub fn judge_device(facts: &DeviceFacts, availability: Availability) -> Verdict {
+    let total = facts.good + facts.bad + facts.waiting;
+    if facts.good > 0 && facts.bad == 0 {
+        return Verdict::well(Health::Healthy, "Receiving");
+    }
+    if facts.good > 0 {
+        let text = format!("{} of {total} points are bad", facts.bad);
+        return Verdict::ill(Health::Degraded, Code::SomePointsBad, text);
+    }
+    if facts.connected && facts.bad > 0 && facts.fault.is_none() {
+        let text = format!("the device answers, all {total} points are bad");
+        return Verdict::ill(Health::Degraded, Code::AllPointsBad, text);
+    }
+    match (&facts.fault, availability) {
+        (Some((class, _, text)), Availability::Intermittent)
+            if matches!(class, FaultClass::Unreachable | FaultClass::Timeout) =>
+        {
+            Verdict::ill(Health::Unavailable, Code::DeviceOff, text.clone())
+        }
+        (Some((_, code, text)), _) => Verdict::ill(Health::Unavailable, *code, text.clone()),
+        (None, _) if facts.bad > 0 => {
+            Verdict::ill(Health::Unavailable, Code::NoData, "no data within the deadline".into())
+        }
+        (None, _) => Verdict::well(Health::Unknown, "Connecting"),
+    }
+}
+
+/// Flips that make a thing flapping, within [`FLAP_WINDOW`].
+const FLAP_LIMIT: usize = 3;
+/// Window of the count, and how long the verdict is held.
+const FLAP_WINDOW: Duration = Duration::from_secs(60);
+
+/// Counts flips between well and ill: more than three in 60 s is Degraded Flapping, held 60 s.
+#[derive(Debug, Default)]
+pub struct FlapGuard {
+    flips: VecDeque<Instant>,
+    last_well: Option<bool>,
+    held_until: Option<Instant>,
+}
+
+impl FlapGuard {
+    /// The verdict as it is shown.
+    pub fn pass(&mut self, verdict: Verdict, now: Instant) -> Verdict {
+        let well = verdict.health == Health::Healthy;
+        if verdict.health != Health::Unknown && self.last_well != Some(well) {
+            if self.last_well.is_some() {
+                self.flips.push_back(now);
+            }
+            self.last_well = Some(well);
+        }
+        while self.flips.front().is_some_and(|t| now - *t > FLAP_WINDOW) {
+            self.flips.pop_front();
+        }
+        if self.flips.len() > FLAP_LIMIT {
+            self.held_until = Some(now + FLAP_WINDOW);
+        }
+        match self.held_until {
+            Some(until) if now < until => {
+                let text = format!("changed state {} times in 60 s", self.flips.len());
+                Verdict::ill(Health::Degraded, Code::Flapping, text)
+            }
+            _ => verdict,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts(good: usize, bad: usize) -> DeviceFacts {
+        DeviceFacts { connected: true, good, bad, ..DeviceFacts::default() }
+    }
+
+    #[test]
+    fn one_bad_point_degrades_and_all_bad_points_do_not_hide_behind_a_connection() {
+        let judge = |f: &DeviceFacts| judge_device(f, Availability::Continuous);
+        assert_eq!(judge(&facts(3, 0)).reason, "Receiving");
+        assert_eq!(judge(&facts(2, 1)).code, Some(Code::SomePointsBad));
+        let all = judge(&facts(0, 3));
+        assert_eq!((all.health, all.code), (Health::Degraded, Some(Code::AllPointsBad)));
+    }
+
+    #[test]
+    fn a_device_that_may_be_off_says_so_instead_of_unreachable() {
+        let mut f = facts(0, 3);
+        f.connected = false;
+        f.fault = Some((FaultClass::Unreachable, Code::Unreachable, "refused".into()));
+        assert_eq!(judge_device(&f, Availability::Continuous).code, Some(Code::Unreachable));
+        assert_eq!(judge_device(&f, Availability::Intermittent).code, Some(Code::DeviceOff));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn more_than_three_flips_in_a_minute_are_held_as_flapping() {
+        let mut guard = FlapGuard::default();
+        let ill = Verdict::ill(Health::Unavailable, Code::Unreachable, String::new());
+        let well = Verdict::well(Health::Healthy, "Receiving");
+        let mut shown = Vec::new();
+        for _ in 0..3 {
+            shown.push(guard.pass(well.clone(), Instant::now()).reason);
+            tokio::time::advance(Duration::from_secs(3)).await;
+            shown.push(guard.pass(ill.clone(), Instant::now()).reason);
+            tokio::time::advance(Duration::from_secs(3)).await;
+        }
+        assert_eq!(shown[..4], ["Receiving", "Unreachable", "Receiving", "Unreachable"]);
+        assert_eq!(shown[4..], ["Flapping", "Flapping"]);
+        tokio::time::advance(Duration::from_secs(61)).await;
+        assert_eq!(guard.pass(well, Instant::now()).reason, "Receiving");
+    }
+}

@@ -1,0 +1,259 @@
+//! Prometheus text of a [`Snapshot`]. The numbers are made from the snapshot at each scrape, so
+//! there is no second set of counters that could disagree with the ledger. Names are listed in
+//! `docs/specs/metrics.md`.
+
+use std::time::Duration;
+
+use lineside_core::fault::FaultClass;
+use prometheus::core::Collector;
+use prometheus::{Encoder, GaugeVec, IntCounterVec, Opts, Registry, TextEncoder};
+
+use crate::health::Health;
+use crate::ring::DropReason;
+use crate::snapshot::{DeviceSnapshot, PipelineSnapshot, Snapshot};
+
+/// Numbers of the agent itself.
+#[derive(Clone, Debug, Default)]
+pub struct AgentNumbers {
+    /// Configurations applied since the start.
+    pub config_applied: u64,
+    /// Problems (errors) in the configuration that is on disk now.
+    pub config_problems: u64,
+    /// Objects of it that could not be read or are invalid.
+    pub config_rejected: u64,
+    /// Time since the start.
+    pub uptime: Duration,
+}
+
+/// A metric could not be made: a fault in this file.
+#[derive(Debug, thiserror::Error)]
+#[error("make metrics")]
+pub struct MetricsError(#[from] prometheus::Error);
+
+/// The Prometheus text format 0.0.4 of everything.
+///
+/// # Errors
+/// Never for any snapshot; the library's signature allows it.
+pub fn render(snapshot: &Snapshot, agent: &AgentNumbers) -> Result<Vec<u8>, MetricsError> {
+    let sheet = Sheet { registry: Registry::new() };
+    sheet.agent(agent)?;
+    sheet.devices(&snapshot.devices)?;
+    sheet.pipelines(&snapshot.pipelines)?;
+    let mut families = sheet.registry.gather();
+    families.extend(prometheus::gather());
+    let mut text = Vec::new();
+    TextEncoder::new().encode(&families, &mut text)?;
+    Ok(text)
+}
+
+struct Sheet {
+    registry: Registry,
+}
+
+impl Sheet {
+    fn add(&self, metric: impl Collector + 'static) -> Result<(), MetricsError> {
+        Ok(self.registry.register(Box::new(metric))?)
+    }
+
+    fn counter(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+        rows: impl IntoIterator<Item = (Vec<String>, u64)>,
+    ) -> Result<(), MetricsError> {
+        let metric = IntCounterVec::new(Opts::new(name, help), labels)?;
+        for (values, number) in rows {
+            metric.get_metric_with_label_values(&values)?.inc_by(number);
+        }
+        self.add(metric)
+    }
+
+    fn gauge(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+        rows: impl IntoIterator<Item = (Vec<String>, f64)>,
+    ) -> Result<(), MetricsError> {
+        let metric = GaugeVec::new(Opts::new(name, help), labels)?;
+        for (values, number) in rows {
+            metric.get_metric_with_label_values(&values)?.set(number);
+        }
+        self.add(metric)
+    }
+
+    fn agent(&self, a: &AgentNumbers) -> Result<(), MetricsError> {
+        let one = |n: u64| [(Vec::new(), n)];
+        self.counter(
+            "lineside_config_applied_total",
+            "Configurations applied since the start.",
+            &[],
+            one(a.config_applied),
+        )?;
+        self.gauge(
+            "lineside_config_problems",
+            "Errors in the configuration as it is on disk.",
+            &[],
+            [(Vec::new(), a.config_problems as f64)],
+        )?;
+        self.gauge(
+            "lineside_config_rejected_objects",
+            "Objects of the configuration that are not applied because they are broken.",
+            &[],
+            [(Vec::new(), a.config_rejected as f64)],
+        )?;
+        self.gauge(
+            "lineside_agent_uptime_seconds",
+            "Time since the agent started.",
+            &[],
+            [(Vec::new(), a.uptime.as_secs_f64())],
+        )
+    }
+
+    fn devices(&self, all: &[DeviceSnapshot]) -> Result<(), MetricsError> {
+        let key = |d: &DeviceSnapshot, more: &[&str]| {
+            let key = [&*d.key.namespace, &*d.key.name];
+            key.iter().chain(more).map(|s| (*s).to_owned()).collect::<Vec<_>>()
+        };
+        self.counter(
+            "lineside_device_samples_total",
+            "Samples that the device's sessions (or the staleness rule) made, by quality.",
+            &["namespace", "device", "quality"],
+            all.iter().flat_map(|d| {
+                [(key(d, &["Good"]), d.counters.good), (key(d, &["Bad"]), d.counters.bad)]
+            }),
+        )?;
+        self.counter(
+            "lineside_device_samples_absorbed_total",
+            "Repetitions of an unchanged Bad status that were not passed on.",
+            &["namespace", "device"],
+            all.iter().map(|d| (key(d, &[]), d.counters.absorbed)),
+        )?;
+        self.counter(
+            "lineside_device_sessions_total",
+            "Connections that were established.",
+            &["namespace", "device"],
+            all.iter().map(|d| (key(d, &[]), d.counters.sessions)),
+        )?;
+        self.counter(
+            "lineside_device_faults_total",
+            "Sessions that ended with a fault, by class.",
+            &["namespace", "device", "class"],
+            all.iter().flat_map(|d| {
+                let by_class = FaultClass::ALL.iter().zip(d.counters.faults);
+                by_class.map(|(c, n)| (key(d, &[c.label()]), n)).collect::<Vec<_>>()
+            }),
+        )?;
+        self.gauge(
+            "lineside_device_connected",
+            "1 while a session is connected.",
+            &["namespace", "device"],
+            all.iter().map(|d| (key(d, &[]), f64::from(u8::from(d.connected)))),
+        )?;
+        self.gauge(
+            "lineside_device_points",
+            "Points by the quality of their last sample.",
+            &["namespace", "device", "quality"],
+            all.iter().flat_map(|d| {
+                [("Good", d.good), ("Bad", d.bad), ("None", d.waiting)]
+                    .map(|(quality, n)| (key(d, &[quality]), n as f64))
+            }),
+        )?;
+        self.gauge(
+            "lineside_device_health",
+            "1 for the health that the device has now.",
+            &["namespace", "device", "health"],
+            all.iter().flat_map(|d| {
+                Health::ALL.map(|h| {
+                    (key(d, &[h.label()]), f64::from(u8::from(h == d.verdict.health)))
+                })
+            }),
+        )
+    }
+
+    fn pipelines(&self, all: &[PipelineSnapshot]) -> Result<(), MetricsError> {
+        let key = |p: &PipelineSnapshot, more: &[&str]| {
+            let key = [&*p.key.namespace, &*p.key.name];
+            key.iter().chain(more).map(|s| (*s).to_owned()).collect::<Vec<_>>()
+        };
+        let pairs = || all.iter().flat_map(|p| p.sinks.iter().map(move |s| (p, s)));
+        const SINK: [&str; 3] = ["namespace", "pipeline", "sink"];
+        self.counter(
+            "lineside_pipeline_captured_samples_total",
+            "Samples taken into the pipeline's store.",
+            &SINK[..2],
+            all.iter().map(|p| (key(p, &[]), p.captured)),
+        )?;
+        self.gauge(
+            "lineside_store_bytes",
+            "Bytes in the pipeline's store.",
+            &SINK[..2],
+            all.iter().map(|p| (key(p, &[]), p.store_bytes as f64)),
+        )?;
+        self.gauge(
+            "lineside_store_limit_bytes",
+            "Bound of the pipeline's store.",
+            &SINK[..2],
+            all.iter().map(|p| (key(p, &[]), p.store_limit as f64)),
+        )?;
+        self.counter(
+            "lineside_sink_captured_samples_total",
+            "Samples captured for the sink: delivered + buffered + dropped.",
+            &SINK,
+            pairs().map(|(p, s)| (key(p, &[&s.name]), s.ledger.captured)),
+        )?;
+        self.counter(
+            "lineside_sink_delivered_samples_total",
+            "Samples that the remote accepted.",
+            &SINK,
+            pairs().map(|(p, s)| (key(p, &[&s.name]), s.ledger.delivered)),
+        )?;
+        self.gauge(
+            "lineside_sink_buffered_samples",
+            "Samples that wait for the sink.",
+            &SINK,
+            pairs().map(|(p, s)| (key(p, &[&s.name]), s.ledger.buffered as f64)),
+        )?;
+        self.counter(
+            "lineside_sink_dropped_samples_total",
+            "Samples given up, by reason.",
+            &["namespace", "pipeline", "sink", "reason"],
+            pairs().flat_map(|(p, s)| {
+                DropReason::ALL.map(|r| {
+                    let n = s.ledger.dropped.get(&r).copied().unwrap_or_default();
+                    (key(p, &[&s.name, r.label()]), n)
+                })
+            }),
+        )?;
+        self.gauge(
+            "lineside_sink_lag_seconds",
+            "Age of the oldest sample that waits for the sink.",
+            &SINK,
+            pairs().map(|(p, s)| (key(p, &[&s.name]), s.ledger.lag.as_secs_f64())),
+        )?;
+        self.gauge(
+            "lineside_sink_connected",
+            "1 while a session is connected.",
+            &SINK,
+            pairs().map(|(p, s)| {
+                (key(p, &[&s.name]), f64::from(u8::from(s.station.connected)))
+            }),
+        )?;
+        self.counter(
+            "lineside_sink_sessions_total",
+            "Connections that were established.",
+            &SINK,
+            pairs().map(|(p, s)| (key(p, &[&s.name]), s.station.sessions)),
+        )?;
+        self.counter(
+            "lineside_sink_faults_total",
+            "Sessions that ended with a fault, by class.",
+            &["namespace", "pipeline", "sink", "class"],
+            pairs().flat_map(|(p, s)| {
+                let by_class = FaultClass::ALL.iter().zip(s.station.faults);
+                by_class.map(|(c, n)| (key(p, &[&s.name, c.label()]), n)).collect::<Vec<_>>()
+            }),
+        )
+    }
+}

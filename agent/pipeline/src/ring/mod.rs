@@ -1,0 +1,378 @@
+//! The memory store of one pipeline: a ring bounded by bytes and age, with one cursor per sink.
+//!
+//! Every sample that enters is, for every sink, delivered, buffered, or dropped with a reason;
+//! the numbers are kept here, beside the records they speak of, under one lock. A record that
+//! was handed to a sink and not settled may have arrived, so it is never dropped: else it could
+//! be delivered and counted as lost.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use lineside_core::Batch;
+use lineside_core::sink::{Feed, Outcome, Record, RecordId};
+use lineside_crds::diagnostics::Code;
+use lineside_crds::model::{Overflow, Store};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::range_set::RangeSet;
+
+/// Why samples were dropped; a closed set, used as metric label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum DropReason {
+    /// The store was full.
+    StoreFull,
+    /// The samples were older than `maxAgeSeconds`.
+    Expired,
+    /// The remote refused the record for good.
+    Rejected,
+    /// The sink's encoding has no place for them (only Bad samples in `FlatJSON` or `Value`).
+    NotEncodable,
+}
+
+impl DropReason {
+    /// Every reason, so that metrics exist before the first drop.
+    pub const ALL: [Self; 4] =
+        [Self::StoreFull, Self::Expired, Self::Rejected, Self::NotEncodable];
+
+    /// Metric label, CamelCase.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::StoreFull => "StoreFull",
+            Self::Expired => "Expired",
+            Self::Rejected => "Rejected",
+            Self::NotEncodable => "NotEncodable",
+        }
+    }
+}
+
+/// The numbers of one sink, in samples: `captured = delivered + buffered + dropped`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ledger {
+    /// Taken into the store since the sink joined.
+    pub captured: u64,
+    /// Accepted by the remote.
+    pub delivered: u64,
+    /// Waiting.
+    pub buffered: u64,
+    /// Given up, by reason.
+    pub dropped: BTreeMap<DropReason, u64>,
+    /// Age of the oldest waiting record.
+    pub lag: Duration,
+}
+
+struct Slot {
+    batch: Arc<Batch>,
+    samples: u64,
+    bytes: u64,
+    captured_at: Instant,
+}
+
+struct Cursor {
+    /// Everything below is settled.
+    floor: u64,
+    /// Settled at or above the floor.
+    settled: RangeSet,
+    /// Next position to hand out in this session.
+    head: u64,
+    /// Everything at or above was never handed out.
+    untouched: u64,
+    ledger: Ledger,
+}
+
+impl Cursor {
+    fn new(at: u64) -> Self {
+        let settled = RangeSet::default();
+        Self { floor: at, settled, head: at, untouched: at, ledger: Ledger::default() }
+    }
+
+    fn wants(&self, offset: u64) -> bool {
+        offset >= self.floor && !self.settled.contains(offset)
+    }
+
+    /// Handed out and not settled: it may have arrived.
+    fn holds(&self, offset: u64) -> bool {
+        offset < self.untouched && self.wants(offset)
+    }
+
+    fn settle(&mut self, offset: u64) {
+        self.settled.insert(offset);
+        self.floor = self.settled.first_gap(self.floor);
+        self.settled.forget_below(self.floor);
+    }
+
+    fn drop_samples(&mut self, offset: u64, samples: u64, reason: DropReason) {
+        self.settle(offset);
+        self.ledger.buffered -= samples;
+        *self.ledger.dropped.entry(reason).or_default() += samples;
+    }
+}
+
+struct Inner {
+    slots: BTreeMap<u64, Slot>,
+    next: u64,
+    bytes: u64,
+    settings: Store,
+    cursors: HashMap<Arc<str>, Cursor>,
+    captured: u64,
+}
+
+/// See the module.
+pub struct Ring {
+    store: Arc<str>,
+    inner: Mutex<Inner>,
+    grown: Notify,
+}
+
+impl Ring {
+    /// An empty ring with a random identity.
+    pub fn new(settings: Store) -> Arc<Self> {
+        let random = || RandomState::new().hash_one(0u8);
+        let inner = Inner {
+            slots: BTreeMap::new(),
+            next: 0,
+            bytes: 0,
+            settings,
+            cursors: HashMap::new(),
+            captured: 0,
+        };
+        Arc::new(Self {
+            store: format!("{:016x}{:016x}", random(), random()).into(),
+            inner: Mutex::new(inner),
+            grown: Notify::new(),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // No code under the lock can leave it half-changed by a panic that matters: each step
+        // keeps the ledger balanced, so a poisoned lock is used on.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// New bounds for the same records; what no longer fits gives way at the next append.
+    pub fn set_settings(&self, settings: Store) {
+        self.lock().settings = settings;
+    }
+
+    /// Adds a sink at the live end; a sink that is there already keeps its position.
+    pub fn add_sink(&self, name: &Arc<str>) {
+        let mut inner = self.lock();
+        let at = inner.next;
+        inner.cursors.entry(name.clone()).or_insert_with(|| Cursor::new(at));
+    }
+
+    /// Removes a sink and gives back its numbers; what it had not delivered is given up.
+    pub fn remove_sink(&self, name: &str) -> Option<Ledger> {
+        let mut inner = self.lock();
+        let cursor = inner.cursors.remove(name)?;
+        inner.trim_all();
+        Some(cursor.ledger)
+    }
+
+    /// Takes a batch in. Never waits: what does not fit gives way as the overflow policy says.
+    pub fn append(&self, batch: Arc<Batch>) {
+        if batch.is_empty() {
+            return;
+        }
+        let slot = Slot {
+            samples: batch.len() as u64,
+            bytes: batch.memory_bytes() as u64,
+            captured_at: Instant::now(),
+            batch,
+        };
+        self.lock().append(slot);
+        self.grown.notify_waiters();
+    }
+
+    /// The records for one session of a sink: first what was handed out and not settled, then on.
+    pub fn feed(self: &Arc<Self>, sink: &Arc<str>) -> Box<dyn Feed> {
+        if let Some(cursor) = self.lock().cursors.get_mut(sink) {
+            cursor.head = cursor.floor;
+        }
+        Box::new(RingFeed { ring: self.clone(), sink: sink.clone() })
+    }
+
+    /// The numbers of every sink.
+    pub fn ledgers(&self) -> Vec<(Arc<str>, Ledger)> {
+        let inner = self.lock();
+        let now = Instant::now();
+        let mut all: Vec<_> = inner
+            .cursors
+            .iter()
+            .map(|(name, c)| {
+                let mut ledger = c.ledger.clone();
+                ledger.lag = inner
+                    .slots
+                    .range(c.floor..)
+                    .find(|(o, _)| c.wants(**o))
+                    .map_or(Duration::ZERO, |(_, s)| now - s.captured_at);
+                (name.clone(), ledger)
+            })
+            .collect();
+        all.sort_by(|a, b| a.0.cmp(&b.0));
+        all
+    }
+
+    /// Bytes held and bound in bytes.
+    pub fn usage(&self) -> (u64, u64) {
+        let inner = self.lock();
+        (inner.bytes, inner.settings.max_bytes)
+    }
+
+    /// Samples taken in since the ring was made.
+    pub fn captured(&self) -> u64 {
+        self.lock().captured
+    }
+
+    fn take(&self, sink: &str) -> Option<Record> {
+        let mut inner = self.lock();
+        inner.expire(Instant::now());
+        let inner = &mut *inner;
+        let cursor = inner.cursors.get_mut(sink)?;
+        let (offset, slot) = inner.slots.range(cursor.head..).find(|(o, _)| cursor.wants(**o))?;
+        cursor.head = offset + 1;
+        cursor.untouched = cursor.untouched.max(offset + 1);
+        let id = RecordId { store: self.store.clone(), stream: 0, offset: *offset };
+        Some(Record { id, batch: slot.batch.clone() })
+    }
+
+    fn settle(&self, sink: &str, offset: u64, outcome: &Outcome) {
+        let mut inner = self.lock();
+        let inner = &mut *inner;
+        let Some(samples) = inner.slots.get(&offset).map(|s| s.samples) else { return };
+        let Some(cursor) = inner.cursors.get_mut(sink) else { return };
+        if !cursor.holds(offset) {
+            return;
+        }
+        match outcome {
+            Outcome::Delivered => {
+                cursor.settle(offset);
+                cursor.ledger.buffered -= samples;
+                cursor.ledger.delivered += samples;
+            }
+            Outcome::Skipped => cursor.drop_samples(offset, samples, DropReason::NotEncodable),
+            Outcome::Rejected { code, message } => {
+                cursor.drop_samples(offset, samples, DropReason::Rejected);
+                tracing::error!(sink, code = %code, reason = message, samples, "Record rejected");
+            }
+        }
+        inner.trim(offset);
+    }
+}
+
+impl Inner {
+    fn append(&mut self, slot: Slot) {
+        self.expire(slot.captured_at);
+        let (offset, samples, bytes) = (self.next, slot.samples, slot.bytes);
+        self.next += 1;
+        self.captured += samples;
+        for cursor in self.cursors.values_mut() {
+            cursor.ledger.captured += samples;
+            cursor.ledger.buffered += samples;
+        }
+        self.bytes += bytes;
+        self.slots.insert(offset, slot);
+        if self.bytes > self.settings.max_bytes {
+            match self.settings.overflow {
+                Overflow::DropNewest => self.drop_slot(offset, DropReason::StoreFull),
+                _ => self.make_room(),
+            }
+        }
+        // Nobody wants it: no sink yet, or dropped at once.
+        self.trim(offset);
+    }
+
+    /// Drops the oldest records that no sink may have delivered, until the bound holds.
+    fn make_room(&mut self) {
+        let held = |o: &u64, cursors: &HashMap<_, Cursor>| cursors.values().any(|c| c.holds(*o));
+        while self.bytes > self.settings.max_bytes {
+            // Held records are at most a window per sink, so this looks at few.
+            let Some(oldest) = self.slots.keys().find(|o| !held(o, &self.cursors)).copied() else {
+                return;
+            };
+            self.drop_slot(oldest, DropReason::StoreFull);
+        }
+    }
+
+    fn expire(&mut self, now: Instant) {
+        let Some(max_age) = self.settings.max_age else { return };
+        loop {
+            let old = self
+                .slots
+                .iter()
+                .take_while(|(_, s)| now - s.captured_at > max_age)
+                .find(|(o, _)| !self.cursors.values().any(|c| c.holds(**o)))
+                .map(|(o, _)| *o);
+            match old {
+                Some(offset) => self.drop_slot(offset, DropReason::Expired),
+                None => return,
+            }
+        }
+    }
+
+    fn drop_slot(&mut self, offset: u64, reason: DropReason) {
+        let Some(slot) = self.slots.remove(&offset) else { return };
+        self.bytes -= slot.bytes;
+        for cursor in self.cursors.values_mut().filter(|c| c.wants(offset)) {
+            cursor.drop_samples(offset, slot.samples, reason);
+        }
+    }
+
+    /// Forgets a record that every sink has settled.
+    fn trim(&mut self, offset: u64) {
+        if self.cursors.values().any(|c| c.wants(offset)) {
+            return;
+        }
+        if let Some(slot) = self.slots.remove(&offset) {
+            self.bytes -= slot.bytes;
+        }
+    }
+
+    fn trim_all(&mut self) {
+        let offsets: Vec<u64> = self.slots.keys().copied().collect();
+        for offset in offsets {
+            self.trim(offset);
+        }
+    }
+}
+
+struct RingFeed {
+    ring: Arc<Ring>,
+    sink: Arc<str>,
+}
+
+impl Feed for RingFeed {
+    fn next(&mut self) -> BoxFuture<'_, Record> {
+        Box::pin(async move {
+            loop {
+                let grown = self.ring.grown.notified();
+                tokio::pin!(grown);
+                // Registered before looking, so that an append in between is not missed.
+                grown.as_mut().enable();
+                if let Some(record) = self.ring.take(&self.sink) {
+                    return record;
+                }
+                grown.await;
+            }
+        })
+    }
+
+    fn settle(&mut self, offset: u64, outcome: Outcome) {
+        self.ring.settle(&self.sink, offset, &outcome);
+    }
+}
+
+/// The diagnostics code of a drop reason.
+pub fn code_of(reason: DropReason) -> Code {
+    match reason {
+        DropReason::StoreFull => Code::StoreFull,
+        DropReason::Expired => Code::StoreExpired,
+        DropReason::Rejected | DropReason::NotEncodable => Code::RecordRejected,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,160 @@
+use super::*;
+use lineside_core::{Origin, TimeQuality, Value};
+use lineside_crds::model::{Durability, ObjectKey};
+
+fn batch(samples: usize) -> Arc<Batch> {
+    let points: Arc<[Arc<str>]> = vec!["a".into()].into();
+    let key = ObjectKey::new("ns", "d");
+    let origin = Arc::new(Origin::new(key, None, points, Vec::new().into()));
+    let mut b = Batch::with_capacity(origin, 0, TimeQuality::Synced, samples);
+    for i in 0..samples {
+        b.push_good(0, Value::U32(i as u32), 0);
+    }
+    Arc::new(b)
+}
+
+fn store(records: u64, overflow: Overflow) -> Store {
+    let max_bytes = records * batch(1).memory_bytes() as u64;
+    Store { durability: Durability::Memory, max_bytes, max_age: None, overflow }
+}
+
+fn sink(ring: &Ring, name: &str) -> Arc<str> {
+    let name: Arc<str> = name.into();
+    ring.add_sink(&name);
+    name
+}
+
+fn ledger(ring: &Ring, name: &str) -> Ledger {
+    let all = ring.ledgers();
+    let ledger = all.into_iter().find(|(n, _)| &**n == name).unwrap().1;
+    let dropped: u64 = ledger.dropped.values().sum();
+    assert_eq!(ledger.captured, ledger.delivered + ledger.buffered + dropped, "{ledger:?}");
+    ledger
+}
+
+#[tokio::test]
+async fn a_record_is_kept_until_every_sink_has_settled_it() {
+    let ring = Ring::new(store(10, Overflow::DropOldest));
+    let (a, b) = (sink(&ring, "a"), sink(&ring, "b"));
+    ring.append(batch(1));
+    let (mut fa, mut fb) = (ring.feed(&a), ring.feed(&b));
+    let first = fa.next().await;
+    fa.settle(first.id.offset, Outcome::Delivered);
+    assert!(ring.usage().0 > 0);
+    let second = fb.next().await;
+    assert_eq!(first.id, second.id);
+    fb.settle(second.id.offset, Outcome::Delivered);
+    assert_eq!(ring.usage().0, 0);
+    assert_eq!(ledger(&ring, "a").delivered, 1);
+}
+
+#[tokio::test]
+async fn the_oldest_unsent_records_give_way_and_what_may_have_arrived_stays() {
+    let ring = Ring::new(store(5, Overflow::DropOldest));
+    let a = sink(&ring, "a");
+    ring.append(batch(1));
+    let sent = ring.feed(&a).next().await.id.offset;
+    for _ in 0..20 {
+        ring.append(batch(1));
+    }
+    let now = ledger(&ring, "a");
+    assert_eq!((now.buffered, now.dropped[&DropReason::StoreFull]), (5, 16));
+    // The session died without an answer: the record it sent comes first again.
+    let mut feed = ring.feed(&a);
+    let mut got = Vec::new();
+    for _ in 0..5 {
+        let record = feed.next().await;
+        got.push(record.id.offset);
+        feed.settle(record.id.offset, Outcome::Delivered);
+    }
+    assert_eq!(got, [sent, 17, 18, 19, 20]);
+    assert_eq!(ledger(&ring, "a").delivered, 5);
+    assert_eq!(ring.usage().0, 0);
+}
+
+#[tokio::test]
+async fn drop_newest_keeps_what_is_there() {
+    let ring = Ring::new(store(3, Overflow::DropNewest));
+    let a = sink(&ring, "a");
+    for _ in 0..10 {
+        ring.append(batch(1));
+    }
+    let mut feed = ring.feed(&a);
+    assert_eq!(feed.next().await.id.offset, 0);
+    let now = ledger(&ring, "a");
+    assert_eq!((now.buffered, now.dropped[&DropReason::StoreFull]), (3, 7));
+}
+
+#[tokio::test]
+async fn settlements_out_of_order_and_twice_count_once() {
+    let ring = Ring::new(store(10, Overflow::DropOldest));
+    let a = sink(&ring, "a");
+    for _ in 0..4 {
+        ring.append(batch(2));
+    }
+    let mut feed = ring.feed(&a);
+    for _ in 0..4 {
+        feed.next().await;
+    }
+    for offset in [3, 1, 1, 3, 99] {
+        feed.settle(offset, Outcome::Delivered);
+    }
+    assert_eq!(ledger(&ring, "a").delivered, 4);
+    let mut again = ring.feed(&a);
+    assert_eq!((again.next().await.id.offset, again.next().await.id.offset), (0, 2));
+    again.settle(0, Outcome::Skipped);
+    let rejected = Outcome::Rejected { code: Code::RecordRejected, message: "no".into() };
+    again.settle(2, rejected);
+    let now = ledger(&ring, "a");
+    assert_eq!(now.buffered, 0);
+    assert_eq!(now.dropped[&DropReason::Rejected], 2);
+    assert_eq!(now.dropped[&DropReason::NotEncodable], 2);
+}
+
+#[tokio::test]
+async fn a_settlement_of_a_record_never_handed_out_is_ignored() {
+    let ring = Ring::new(store(10, Overflow::DropOldest));
+    let a = sink(&ring, "a");
+    ring.append(batch(1));
+    let mut feed = ring.feed(&a);
+    feed.settle(0, Outcome::Delivered);
+    assert_eq!(ledger(&ring, "a").buffered, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn old_records_expire_before_they_are_sent() {
+    let mut settings = store(100, Overflow::DropOldest);
+    settings.max_age = Some(Duration::from_secs(10));
+    let ring = Ring::new(settings);
+    let a = sink(&ring, "a");
+    ring.append(batch(1));
+    tokio::time::advance(Duration::from_secs(11)).await;
+    ring.append(batch(1));
+    assert_eq!(ring.feed(&a).next().await.id.offset, 1);
+    assert_eq!(ledger(&ring, "a").dropped[&DropReason::Expired], 1);
+}
+
+#[tokio::test]
+async fn a_sink_added_later_starts_live_and_a_removed_one_frees_what_only_it_wanted() {
+    let ring = Ring::new(store(10, Overflow::DropOldest));
+    sink(&ring, "a");
+    ring.append(batch(1));
+    let late = sink(&ring, "late");
+    ring.append(batch(1));
+    assert_eq!(ring.feed(&late).next().await.id.offset, 1);
+    let gone = ring.remove_sink("a").unwrap();
+    assert_eq!(gone.buffered, 2);
+    assert_eq!(ring.usage().0, batch(1).memory_bytes() as u64);
+}
+
+#[tokio::test]
+async fn a_waiting_feed_wakes_up_at_an_append() {
+    let ring = Ring::new(store(10, Overflow::DropOldest));
+    let a = sink(&ring, "a");
+    let mut feed = ring.feed(&a);
+    let waiting = tokio::spawn(async move { feed.next().await.id.offset });
+    tokio::task::yield_now().await;
+    ring.append(batch(1));
+    let got = tokio::time::timeout(Duration::from_secs(5), waiting).await;
+    assert_eq!(got.unwrap().unwrap(), 0);
+}

@@ -1,0 +1,88 @@
+//! The state of the whole data path at one moment: what metrics, the local page and the command
+//! line show. Made on request; nothing here is counted twice.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lineside_core::{StatusCode, UnixNanos, Value};
+use lineside_crds::model::ObjectKey;
+
+use crate::device::DeviceCounters;
+use crate::health::Verdict;
+use crate::ring::Ledger;
+use crate::sink::StationSnapshot;
+
+/// All devices and pipelines, by key.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// Devices.
+    pub devices: Vec<DeviceSnapshot>,
+    /// Pipelines.
+    pub pipelines: Vec<PipelineSnapshot>,
+}
+
+/// One device.
+#[derive(Clone, Debug)]
+pub struct DeviceSnapshot {
+    /// Its identity.
+    pub key: ObjectKey,
+    /// `spec.protocol.type`.
+    pub protocol: &'static str,
+    /// Where it is.
+    pub endpoint: String,
+    /// A session is connected.
+    pub connected: bool,
+    /// Health.
+    pub verdict: Verdict,
+    /// How long it has been so.
+    pub since: Duration,
+    /// Points whose last sample is Good or Uncertain.
+    pub good: usize,
+    /// Points whose last sample is Bad.
+    pub bad: usize,
+    /// Points without a sample yet.
+    pub waiting: usize,
+    /// Totals.
+    pub counters: DeviceCounters,
+    /// Last values, in the order of the YAML.
+    pub points: Vec<PointSnapshot>,
+}
+
+/// One point.
+#[derive(Clone, Debug)]
+pub struct PointSnapshot {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Last value; Null while Bad or never seen.
+    pub value: Value,
+    /// Last quality; `None` before the first sample.
+    pub status: Option<StatusCode>,
+    /// Time of the last sample.
+    pub time: UnixNanos,
+}
+
+/// One pipeline.
+#[derive(Clone, Debug)]
+pub struct PipelineSnapshot {
+    /// Its identity.
+    pub key: ObjectKey,
+    /// Samples taken in.
+    pub captured: u64,
+    /// Bytes in the store.
+    pub store_bytes: u64,
+    /// Bound of the store in bytes.
+    pub store_limit: u64,
+    /// Sinks by name.
+    pub sinks: Vec<SinkSnapshot>,
+}
+
+/// One sink of a pipeline.
+#[derive(Clone, Debug)]
+pub struct SinkSnapshot {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its numbers.
+    pub ledger: Ledger,
+    /// Its connection.
+    pub station: StationSnapshot,
+}

@@ -1,0 +1,64 @@
+//! Bytes on their way to the broker.
+
+use std::io;
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+
+/// From here on no further message is encoded until the network has taken some: with the codec's
+/// own copy this bounds the memory of a session to the next message beyond it.
+const HIGH_WATER: usize = 256 * 1024;
+
+/// Beyond this the buffer is given back when it runs empty.
+const KEEP: usize = 2 * HIGH_WATER;
+
+/// A write buffer that knows how much has left it.
+#[derive(Default)]
+pub(crate) struct Outbox {
+    pub(crate) buffer: BytesMut,
+    written: u64,
+    needs_flush: bool,
+}
+
+impl Outbox {
+    /// Whether another message may be encoded.
+    pub(crate) fn has_room(&self) -> bool {
+        self.buffer.len() < HIGH_WATER
+    }
+
+    /// Whether [`Outbox::write`] has something to do.
+    pub(crate) fn is_pending(&self) -> bool {
+        !self.buffer.is_empty() || self.needs_flush
+    }
+
+    /// Position in the stream of the byte after the last one queued.
+    pub(crate) fn end(&self) -> u64 {
+        self.written + self.buffer.len() as u64
+    }
+
+    /// Position in the stream up to which the connection has taken the bytes.
+    pub(crate) fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Makes one step: writes some bytes, or flushes when all are written. Cancel-safe: what was
+    /// not written stays queued.
+    pub(crate) async fn write(&mut self, to: &mut (impl AsyncWrite + Unpin + ?Sized)) -> io::Result<()> {
+        if self.buffer.is_empty() {
+            to.flush().await?;
+            self.needs_flush = false;
+            if self.buffer.capacity() > KEEP {
+                self.buffer = BytesMut::new();
+            }
+            return Ok(());
+        }
+        let count = to.write(&self.buffer).await?;
+        if count == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        self.buffer.advance(count);
+        self.written += count as u64;
+        self.needs_flush = true;
+        Ok(())
+    }
+}

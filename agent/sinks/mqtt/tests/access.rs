@@ -1,0 +1,110 @@
+//! Who may connect and publish.
+
+use std::fs;
+use std::process::Command;
+
+use lineside_core::FaultClass;
+use lineside_core::secret::Secrets;
+use lineside_core::sink::Outcome;
+use lineside_crds::diagnostics::Code;
+use lineside_crds::model::{CredentialsRef, MqttSettings, MqttVersion, SecretKeyRef};
+use tempfile::TempDir;
+
+use crate::broker::Broker;
+use crate::consumer::Consumer;
+use crate::pipeline::{origin, record, settings, start_with};
+
+pub fn secret(key: &str) -> SecretKeyRef {
+    SecretKeyRef { secret: "mqtt".to_owned(), key: key.to_owned() }
+}
+
+/// A broker with one user, who may not publish below `data/forbidden`.
+fn broker() -> Broker {
+    let dir = TempDir::new().unwrap();
+    let users = dir.path().join("users");
+    let made = Command::new("mosquitto_passwd")
+        .args(["-b", "-c", users.to_str().unwrap(), "agent", "s3cret"])
+        .status()
+        .expect("mosquitto_passwd is not installed; run `cargo xtask setup`");
+    assert!(made.success());
+    let rules = "user agent\ntopic readwrite lineside/#\ntopic readwrite data/plant/#\n";
+    fs::write(dir.path().join("rules"), rules).unwrap();
+    let conf = "allow_anonymous false\npassword_file {dir}/users\nacl_file {dir}/rules";
+    Broker::start_in(dir, conf)
+}
+
+fn secrets(password: &str) -> (TempDir, Secrets) {
+    let dir = TempDir::new().unwrap();
+    fs::create_dir(dir.path().join("mqtt")).unwrap();
+    fs::write(dir.path().join("mqtt/user"), "agent\n").unwrap();
+    fs::write(dir.path().join("mqtt/password"), password).unwrap();
+    let secrets = Secrets::new(Some(dir.path().to_owned()));
+    (dir, secrets)
+}
+
+fn with_credentials(port: u16, version: MqttVersion) -> MqttSettings {
+    let mut settings = settings(port, version);
+    let (username, password) = (secret("user"), Some(secret("password")));
+    settings.credentials = Some(CredentialsRef { username, password });
+    settings
+}
+
+#[tokio::test]
+async fn user_and_password_come_from_secrets() {
+    let broker = broker();
+    let (_dir, secrets) = secrets("s3cret\n");
+    for version in [MqttVersion::V311, MqttVersion::V5] {
+        let settings = with_credentials(broker.port, version);
+        let mut running = start_with(settings, Default::default(), secrets.clone());
+        running.send(record(&origin(1), 1));
+        assert_eq!(running.settled().await, (1, Outcome::Delivered));
+        running.cancelled().await;
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_an_auth_fault_that_does_not_print_it() {
+    let broker = broker();
+    let (_dir, secrets) = secrets("wr0ng");
+    for version in [MqttVersion::V311, MqttVersion::V5] {
+        let settings = with_credentials(broker.port, version);
+        let fault = start_with(settings, Default::default(), secrets.clone()).fault().await;
+        assert_eq!((fault.class, fault.code), (FaultClass::Auth, Code::SinkAuth));
+        assert!(!fault.chain().contains("wr0ng"));
+    }
+}
+
+#[tokio::test]
+async fn a_missing_secret_is_a_config_fault() {
+    let settings = with_credentials(1, MqttVersion::V5);
+    let fault = start_with(settings, Default::default(), Secrets::default()).fault().await;
+    assert_eq!((fault.class, fault.code), (FaultClass::Config, Code::SecretNotFound));
+}
+
+#[tokio::test]
+async fn a_record_that_may_not_be_published_is_rejected_alone() {
+    let broker = broker();
+    let (_dir, secrets) = secrets("s3cret");
+    let login = ["-u", "agent", "-P", "s3cret"];
+    let mut consumer = Consumer::start_with(broker.port, "data/#", &login).await;
+    let settings = with_credentials(broker.port, MqttVersion::V5);
+    let mut running = start_with(settings, Default::default(), secrets);
+    let forbidden = std::sync::Arc::new(lineside_core::Origin::new(
+        lineside_crds::model::ObjectKey::new("forbidden", "press"),
+        None,
+        vec!["p0".into()].into(),
+        Vec::new().into(),
+    ));
+    running.send(record(&origin(1), 1));
+    running.send(record(&forbidden, 2));
+    running.send(record(&origin(1), 3));
+    assert_eq!(running.settled().await, (1, Outcome::Delivered));
+    let (offset, outcome) = running.settled().await;
+    let Outcome::Rejected { code, message } = outcome else { panic!("{outcome:?}") };
+    assert_eq!((offset, code), (2, Code::RecordRejected));
+    assert!(message.contains("NotAuthorized"), "{message}");
+    assert_eq!(running.settled().await, (3, Outcome::Delivered));
+    assert_eq!(consumer.json().await["points"][0]["value"], 1);
+    assert_eq!(consumer.json().await["points"][0]["value"], 3);
+    running.cancelled().await;
+}

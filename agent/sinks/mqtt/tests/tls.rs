@@ -1,0 +1,147 @@
+//! TLS: who is trusted, on both sides. Certificates are made by the `openssl` program.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use lineside_core::secret::Secrets;
+use lineside_core::sink::Outcome;
+use lineside_core::{Fault, FaultClass};
+use lineside_crds::diagnostics::Code;
+use lineside_crds::model::{ClientCertificate, MqttSettings, MqttVersion, Tls};
+use tempfile::TempDir;
+
+use crate::access::secret;
+use crate::broker::Broker;
+use crate::pipeline::{origin, record, settings, start_with};
+
+fn openssl(dir: &Path, arguments: &str) {
+    let done = Command::new("openssl")
+        .args(arguments.split_whitespace())
+        .current_dir(dir)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .expect("openssl is not installed; run `cargo xtask setup`");
+    assert!(done.success(), "openssl {arguments}");
+}
+
+const NEW: &str = "req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -x509 -days 2";
+
+/// `ca`, `other-ca`, a broker certificate for `broker.example` and a client certificate.
+fn certificates(dir: &Path) {
+    for ca in ["ca", "other-ca"] {
+        openssl(dir, &format!("{NEW} -keyout {ca}.key -out {ca}.pem -subj /CN={ca}"));
+    }
+    let leaf = "-CA ca.pem -CAkey ca.key -addext basicConstraints=critical,CA:FALSE";
+    let name = "-addext subjectAltName=DNS:broker.example -subj /CN=broker";
+    openssl(dir, &format!("{NEW} {leaf} {name} -keyout broker.key -out broker.pem"));
+    openssl(dir, &format!("{NEW} {leaf} -subj /CN=agent -keyout client.key -out client.pem"));
+}
+
+/// A TLS broker, and the secrets of its clients. The certificate is not for the address that
+/// the sink dials, so every connection also proves `server_name`.
+fn broker(more: &str) -> (Broker, TempDir, Secrets) {
+    let dir = TempDir::new().unwrap();
+    certificates(dir.path());
+    let secrets = TempDir::new().unwrap();
+    fs::create_dir(secrets.path().join("mqtt")).unwrap();
+    for file in ["ca.pem", "other-ca.pem", "client.pem", "client.key"] {
+        fs::copy(dir.path().join(file), secrets.path().join("mqtt").join(file)).unwrap();
+    }
+    fs::write(secrets.path().join("mqtt/not.pem"), "hello").unwrap();
+    let conf = format!(
+        "allow_anonymous true\ncafile {{dir}}/ca.pem\ncertfile {{dir}}/broker.pem\n\
+         keyfile {{dir}}/broker.key\n{more}"
+    );
+    let given = Secrets::new(Some(secrets.path().to_owned()));
+    (Broker::start_in(dir, &conf), secrets, given)
+}
+
+fn tls_settings(port: u16, version: MqttVersion, ca: &str) -> MqttSettings {
+    let mut settings = settings(port, version);
+    let server_name = Some("broker.example".to_owned());
+    settings.tls = Some(Tls { ca: Some(secret(ca)), client: None, server_name });
+    settings
+}
+
+async fn delivers(settings: MqttSettings, secrets: &Secrets) {
+    let mut running = start_with(settings, Default::default(), secrets.clone());
+    // More than one TLS record and more than the outbox holds.
+    let origin = origin(1_000);
+    for offset in 0..30 {
+        running.send(record(&origin, offset));
+    }
+    for offset in 0..30 {
+        assert_eq!(running.settled().await, (offset, Outcome::Delivered));
+    }
+    running.cancelled().await;
+}
+
+async fn fault(settings: MqttSettings, secrets: &Secrets) -> Fault {
+    start_with(settings, Default::default(), secrets.clone()).fault().await
+}
+
+#[tokio::test]
+async fn a_broker_signed_by_the_named_authority_is_trusted() {
+    let (broker, _dir, secrets) = broker("");
+    for version in [MqttVersion::V311, MqttVersion::V5] {
+        delivers(tls_settings(broker.port, version, "ca.pem"), &secrets).await;
+    }
+}
+
+#[tokio::test]
+async fn a_broker_of_another_authority_or_name_is_a_tls_fault() {
+    let (broker, _dir, secrets) = broker("");
+    let other_ca = tls_settings(broker.port, MqttVersion::V5, "other-ca.pem");
+    let mut other_name = tls_settings(broker.port, MqttVersion::V5, "ca.pem");
+    other_name.tls.as_mut().unwrap().server_name = None;
+    let mut system = tls_settings(broker.port, MqttVersion::V5, "ca.pem");
+    system.tls.as_mut().unwrap().ca = None;
+    for settings in [other_ca, other_name, system] {
+        let fault = fault(settings, &secrets).await;
+        assert_eq!((fault.class, fault.code), (FaultClass::Config, Code::SinkTls));
+    }
+}
+
+#[tokio::test]
+async fn a_client_certificate_opens_a_broker_that_requires_one() {
+    let (broker, _dir, secrets) = broker("require_certificate true");
+    let without = tls_settings(broker.port, MqttVersion::V5, "ca.pem");
+    let refused = fault(without.clone(), &secrets).await;
+    assert_eq!(
+        (refused.class, refused.code),
+        (FaultClass::Auth, Code::SinkAuth),
+        "{}",
+        refused.chain()
+    );
+    let mut with = without;
+    let (cert, key) = (secret("client.pem"), secret("client.key"));
+    with.tls.as_mut().unwrap().client = Some(ClientCertificate { cert, key });
+    delivers(with, &secrets).await;
+}
+
+#[tokio::test]
+async fn what_is_no_certificate_is_named() {
+    let (broker, _dir, secrets) = broker("");
+    let fault = fault(tls_settings(broker.port, MqttVersion::V5, "not.pem"), &secrets).await;
+    assert_eq!((fault.class, fault.code), (FaultClass::Config, Code::SecretInvalid));
+    assert!(fault.chain().contains("mqtt/not.pem"), "{}", fault.chain());
+}
+
+#[tokio::test]
+async fn a_broker_without_tls_is_a_tls_fault() {
+    let broker = Broker::start("");
+    let (_other, _dir, secrets) = self::broker("");
+    let settings = tls_settings(broker.port, MqttVersion::V5, "ca.pem");
+    let deadlines = lineside_sink_mqtt::Deadlines {
+        connect: std::time::Duration::from_secs(2),
+        ..Default::default()
+    };
+    let fault = start_with(settings, deadlines, secrets).fault().await;
+    assert!(
+        matches!(fault.code, Code::SinkTls | Code::SinkUnavailable | Code::SinkTimeout),
+        "{}",
+        fault.chain()
+    );
+}

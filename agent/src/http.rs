@@ -1,0 +1,78 @@
+//! `/metrics`, `/livez`, `/readyz`: all that listens on the network.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
+
+use anyhow::Context;
+use axum::Router;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use lineside_pipeline::engine::View;
+use lineside_pipeline::metrics::{AgentNumbers, render};
+use tokio::net::TcpListener;
+
+/// What the endpoints show.
+pub struct Shown {
+    /// What runs.
+    pub view: Arc<View>,
+    /// Configurations applied.
+    pub config_applied: AtomicU64,
+    /// Errors in the configuration on disk.
+    pub config_problems: AtomicU64,
+    /// Objects on disk that are not applied.
+    pub config_rejected: AtomicU64,
+    /// Whether a configuration was applied, so that work goes on.
+    pub ready: AtomicBool,
+    /// Start of the process.
+    pub started: Instant,
+}
+
+/// Binds the address.
+///
+/// # Errors
+/// When it is taken.
+pub async fn bind(address: SocketAddr) -> anyhow::Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("listen on {address} (choose another with --http ADDRESS)"))?;
+    let bound = listener.local_addr().context("listen")?;
+    Ok((listener, bound))
+}
+
+/// Serves until dropped.
+pub async fn serve(listener: TcpListener, shown: Arc<Shown>) -> std::io::Result<()> {
+    let ready = shown.clone();
+    let app = Router::new()
+        .route("/livez", get(async || "ok\n"))
+        .route(
+            "/readyz",
+            get(move || async move {
+                if ready.ready.load(Ordering::Relaxed) {
+                    (StatusCode::OK, "ok\n")
+                } else {
+                    (StatusCode::SERVICE_UNAVAILABLE, "no configuration applied yet\n")
+                }
+            }),
+        )
+        .route("/metrics", get(move || async move { metrics(&shown) }));
+    axum::serve(listener, app).await
+}
+
+fn metrics(shown: &Shown) -> axum::response::Response {
+    let numbers = AgentNumbers {
+        config_applied: shown.config_applied.load(Ordering::Relaxed),
+        config_problems: shown.config_problems.load(Ordering::Relaxed),
+        config_rejected: shown.config_rejected.load(Ordering::Relaxed),
+        uptime: shown.started.elapsed(),
+    };
+    match render(&shown.view.snapshot(), &numbers) {
+        Ok(text) => {
+            ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
+                .into_response()
+        }
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}

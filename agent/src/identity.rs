@@ -1,0 +1,108 @@
+//! Who this agent is, and that it is the only one: the state directory.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::hash::{BuildHasher, RandomState};
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+
+/// The state directory, locked for this process.
+#[derive(Debug)]
+pub struct State {
+    /// Random id, kept in the directory.
+    pub uid: Arc<str>,
+    /// Held as long as the process lives: two agents with one identity would take each other's
+    /// MQTT sessions.
+    _lock: File,
+}
+
+impl State {
+    /// Opens (and makes) the directory and takes the lock.
+    ///
+    /// # Errors
+    /// When the directory cannot be written or another agent uses it.
+    pub fn open(dir: &Path) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(dir)
+            .with_context(|| format!("make state directory {} (--state DIR)", dir.display()))?;
+        let path = dir.join("agent.lock");
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .with_context(|| format!("open {}", path.display()))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => bail!(
+                "state directory {} is used by another agent; give each its own with --state DIR",
+                dir.display()
+            ),
+            Err(TryLockError::Error(e)) => {
+                return Err(e).with_context(|| format!("lock {}", path.display()));
+            }
+        }
+        Ok(Self { uid: uid(dir)?, _lock: lock })
+    }
+}
+
+fn uid(dir: &Path) -> anyhow::Result<Arc<str>> {
+    let path = dir.join("agent.uid");
+    match std::fs::read_to_string(&path) {
+        Ok(text) if is_uid(text.trim()) => return Ok(text.trim().into()),
+        Ok(_) => bail!("{} does not hold an agent id; remove it to get a new one", path.display()),
+        Err(e) if e.kind() == ErrorKind::NotFound => {}
+        Err(e) => return Err(e).with_context(|| format!("read {}", path.display())),
+    }
+    let random = || RandomState::new().hash_one(0u8);
+    let uid = format!("{:016x}{:016x}", random(), random());
+    let unfinished = dir.join("agent.uid.new");
+    let write = || -> std::io::Result<()> {
+        let mut file = File::create(&unfinished)?;
+        file.write_all(uid.as_bytes())?;
+        file.sync_all()?;
+        std::fs::rename(&unfinished, &path)
+    };
+    write().with_context(|| format!("write {}", path.display()))?;
+    Ok(uid.into())
+}
+
+fn is_uid(text: &str) -> bool {
+    text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+/// The default state directory: `$XDG_STATE_HOME/lineside`, else `~/.local/state/lineside`.
+pub fn default_dir() -> Option<PathBuf> {
+    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
+    absolute("XDG_STATE_HOME")
+        .or_else(|| absolute("HOME").map(|home| home.join(".local/state")))
+        .map(|base| base.join("lineside"))
+}
+
+/// The host's name, the default name of a standalone agent.
+pub fn host_name() -> String {
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name: String = kernel
+        .trim()
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '-' | '.') { c } else { '-' })
+        .collect();
+    if name.is_empty() { "agent".into() } else { name }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_id_is_kept_and_a_second_agent_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = State::open(dir.path()).unwrap();
+        let second = State::open(dir.path()).unwrap_err().to_string();
+        assert!(second.contains("another agent") && second.contains("--state"), "{second}");
+        let uid = first.uid.clone();
+        drop(first);
+        assert_eq!(State::open(dir.path()).unwrap().uid, uid);
+    }
+}

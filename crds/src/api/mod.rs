@@ -1,0 +1,67 @@
+//! The API types of group `lineside.dev`, version `v1alpha1`: what a person writes.
+//!
+//! The doc comments are the documentation of the fields (`kubectl explain`). Rules that span
+//! fields are CEL rules attached to the schema; each message ends with its diagnostic code, and
+//! [`crate::validate`] gives the same verdict without a cluster.
+//!
+//! Fields whose default the cluster fills in carry it in the schema; inside lists defaults live
+//! in code (`*_DEFAULT` constants), because client-side diff tools would never settle otherwise.
+
+pub mod device;
+pub mod pipeline;
+
+use serde::{Deserialize, Serialize};
+
+/// The API group.
+pub const GROUP: &str = "lineside.dev";
+/// The API version.
+pub const VERSION: &str = "v1alpha1";
+/// The `apiVersion` of every object.
+pub const API_VERSION: &str = "lineside.dev/v1alpha1";
+
+/// A kind of this API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub enum Kind {
+    /// One device and its points.
+    DeviceConnection,
+    /// Which samples go where.
+    Pipeline,
+}
+
+impl Kind {
+    /// All kinds.
+    pub const ALL: &'static [Self] = &[Self::DeviceConnection, Self::Pipeline];
+
+    /// The value of `kind`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::DeviceConnection => "DeviceConnection",
+            Self::Pipeline => "Pipeline",
+        }
+    }
+
+    /// The kind of this name, exactly as written.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|k| k.name() == name)
+    }
+
+    /// Lower-case plural, as in URLs and `kubectl get`.
+    pub fn plural(self) -> &'static str {
+        match self {
+            Self::DeviceConnection => "deviceconnections",
+            Self::Pipeline => "pipelines",
+        }
+    }
+}
+
+/// Whether the object runs.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
+)]
+pub enum Mode {
+    /// It runs.
+    #[default]
+    Running,
+    /// It is kept but does nothing.
+    Suspended,
+}

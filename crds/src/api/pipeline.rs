@@ -1,0 +1,332 @@
+//! Pipeline: which samples go to which sinks, and how they are kept until delivered.
+
+use std::collections::BTreeMap;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+
+use super::Mode;
+
+/// Default of `topic` for encodings with one message per device.
+pub const TOPIC_DEFAULT: &str = "lineside/{namespace}/{device}";
+/// Default of `topic` for `encoding: Value`.
+pub const VALUE_TOPIC_DEFAULT: &str = "lineside/{namespace}/{device}/{point}";
+/// Default of `store.maxSize` for `Memory`: 16Mi.
+pub const MEMORY_BYTES_DEFAULT: u64 = 16 << 20;
+
+/// Which samples go to which sinks, and how they are kept until delivered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[cfg_attr(feature = "kube", derive(kube::CustomResource))]
+#[cfg_attr(
+    feature = "kube",
+    kube(
+        group = "lineside.dev",
+        version = "v1alpha1",
+        kind = "Pipeline",
+        plural = "pipelines",
+        shortname = "lspipe",
+        category = "lineside",
+        namespaced,
+        schema = "disabled",
+        printcolumn = r#"{"name":"Mode","type":"string","jsonPath":".spec.mode"}"#,
+        printcolumn = r#"{"name":"Sinks","type":"string","jsonPath":".spec.sinks[*].name"}"#,
+        printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
+    )
+)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    {"rule": "has(self.store) && self.store.durability == 'Memory'",
+     "message": "this release has no store on disk: write store: {durability: Memory} (LNS-1076)"}
+]))]
+pub struct PipelineSpec {
+    /// Whether samples flow. Default `Running`.
+    #[serde(default)]
+    pub mode: Mode,
+    /// Where samples come from: 1 to 16 sources, each with a name of its own.
+    #[schemars(
+        length(min = 1, max = 16),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
+    )]
+    pub sources: Vec<SourceSpec>,
+    /// Where samples go: 1 to 16 sinks, each with a name of its own. Each sink gets every
+    /// sample, at its own speed.
+    #[schemars(
+        length(min = 1, max = 16),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
+    )]
+    pub sinks: Vec<SinkSpec>,
+    /// How samples are kept until every sink has them. In this release `durability: Memory` is
+    /// required.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store: Option<StoreSpec>,
+}
+
+/// One source: devices of the pipeline's namespace, and which of their points.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct SourceSpec {
+    /// Name of the source, unique in the pipeline. Example: `furnaces`.
+    #[schemars(length(min = 1, max = 63), regex(pattern = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"))]
+    pub name: String,
+    /// Which devices; `{}` selects every device of the namespace.
+    pub devices: DevicesSpec,
+    /// Points to take, by name; `*` stands for any run of characters, `?` for one.
+    /// Default: all. Example: `["temp*"]`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 64),
+        inner(length(min = 1, max = 128), regex(pattern = "^[A-Za-z0-9_./*?-]+$")),
+        extend("x-kubernetes-list-type" = "atomic")
+    )]
+    pub include: Vec<String>,
+    /// Points to leave out, by name, written like `include`. It wins over `include`.
+    /// Default: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 64),
+        inner(length(min = 1, max = 128), regex(pattern = "^[A-Za-z0-9_./*?-]+$")),
+        extend("x-kubernetes-list-type" = "atomic")
+    )]
+    pub exclude: Vec<String>,
+}
+
+/// Which devices: those that are named and those that carry the labels.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct DevicesSpec {
+    /// Names of DeviceConnections. Example: `[furnace-1]`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 1000),
+        inner(
+            length(min = 1, max = 253),
+            regex(pattern = "^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")
+        ),
+        extend("x-kubernetes-list-type" = "set")
+    )]
+    pub names: Vec<String>,
+    /// Labels of DeviceConnections.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<SelectorSpec>,
+}
+
+/// Selects objects by their labels.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct SelectorSpec {
+    /// Labels that an object must all carry. Example: `{line: melting}`.
+    #[schemars(schema_with = "match_labels")]
+    pub match_labels: BTreeMap<String, String>,
+}
+
+/// One sink: a name and exactly one destination.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    {"rule": "has(self.mqtt)", "message": "a sink needs exactly one destination (LNS-1032)"}
+]))]
+pub struct SinkSpec {
+    /// Name of the sink, unique in the pipeline; what is delivered is remembered under it, so a
+    /// renamed sink is a new sink. Example: `broker`.
+    #[schemars(length(min = 1, max = 63), regex(pattern = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"))]
+    pub name: String,
+    /// An MQTT broker.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mqtt: Option<MqttSpec>,
+}
+
+/// An MQTT broker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    {"rule": "self.url.matches('^mqtts?://([A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_])?|\\\\[[0-9A-Fa-f:.]+\\\\])(:[0-9]{1,5})?$')",
+     "message": "url must be mqtt://HOST:PORT or mqtts://HOST:PORT (LNS-1047)"},
+    {"rule": "!has(self.topic) || (!self.topic.contains('+') && !self.topic.contains('#'))",
+     "message": "topic must not contain wildcards (LNS-1071)"},
+    {"rule": "!has(self.topic) || !has(self.encoding) || self.encoding != 'Value' || self.topic.contains('{point}')",
+     "message": "encoding Value needs {point} in topic (LNS-1072)"},
+    {"rule": "!has(self.topic) || !self.topic.contains('{point}') || (has(self.encoding) && self.encoding == 'Value')",
+     "message": "{point} in topic needs encoding Value (LNS-1073)"},
+    {"rule": "!has(self.tls) || self.url.startsWith('mqtts://')",
+     "message": "tls needs an mqtts:// url (LNS-1074)"},
+    {"rule": "!has(self.int64) || !has(self.encoding) || self.encoding != 'Value'",
+     "message": "int64 has no meaning with encoding Value (LNS-1079)"}
+]))]
+pub struct MqttSpec {
+    /// Address of the broker: `mqtt://HOST:PORT` or, encrypted, `mqtts://HOST:PORT`. Default
+    /// ports 1883 and 8883. Example: `mqtts://10.0.0.2:8883`.
+    #[schemars(length(min = 1, max = 300))]
+    pub url: String,
+    /// Version of the protocol. Default `V5`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<MqttVersion>,
+    /// Topic, with the placeholders `{namespace}`, `{device}`, `{pipeline}`, `{location}` and,
+    /// for `encoding: Value` only, `{point}`. Default `lineside/{namespace}/{device}`, for
+    /// `Value` `lineside/{namespace}/{device}/{point}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512))]
+    pub topic: Option<String>,
+    /// Quality of service: 1 is delivered at least once, 0 is best effort. Default 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1))]
+    pub qos: Option<i64>,
+    /// What a message looks like. Default `JSON`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encoding: Option<Encoding>,
+    /// How 64-bit integers are written in JSON. Default `Number`; write `String` for consumers
+    /// that lose digits above 2^53.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub int64: Option<Int64>,
+    /// Where user name and password are. Default: none are sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials_ref: Option<CredentialsRefSpec>,
+    /// Certificates; only with `mqtts://`. Default: the certificate authorities of the system.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsSpec>,
+}
+
+/// Version of MQTT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum MqttVersion {
+    /// MQTT 5.0.
+    V5,
+    /// MQTT 3.1.1.
+    V311,
+}
+
+/// What a message looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Encoding {
+    /// One JSON message per device and cycle, with quality.
+    JSON,
+    /// `{"timestamp":<ms>,"temperature":21.5}`: good values only.
+    FlatJSON,
+    /// One topic per point; the payload is the value.
+    Value,
+}
+
+/// How 64-bit integers are written in JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Int64 {
+    /// As numbers.
+    Number,
+    /// As strings of digits.
+    String,
+}
+
+/// User name and password, both in one Secret.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    {"rule": "(has(self.usernameKey) ? self.usernameKey : 'username') != (has(self.passwordKey) ? self.passwordKey : 'password')",
+     "message": "usernameKey and passwordKey must differ (LNS-1078)"}
+]))]
+pub struct CredentialsRefSpec {
+    /// Name of the Secret. Example: `broker-login`.
+    #[schemars(length(min = 1, max = 253), regex(pattern = "^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"))]
+    pub secret: String,
+    /// Key of the user name. Default `username`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^\.?[A-Za-z0-9_-][A-Za-z0-9._-]*$"))]
+    pub username_key: Option<String>,
+    /// Key of the password. Default `password`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^\.?[A-Za-z0-9_-][A-Za-z0-9._-]*$"))]
+    pub password_key: Option<String>,
+}
+
+/// Certificates of an encrypted connection.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    {"rule": "has(self.certRef) == has(self.keyRef)",
+     "message": "write both certRef and keyRef, or none (LNS-1075)"}
+]))]
+pub struct TlsSpec {
+    /// PEM file with the certificate authorities to trust. Default: those of the system.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_ref: Option<SecretKeyRefSpec>,
+    /// PEM file with the client certificate, for brokers that ask for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cert_ref: Option<SecretKeyRefSpec>,
+    /// PEM file with the private key of the client certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_ref: Option<SecretKeyRefSpec>,
+    /// Name that the broker's certificate must carry. Default: the host of the URL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = "^[A-Za-z0-9]([A-Za-z0-9._:-]*[A-Za-z0-9])?$")
+    )]
+    pub server_name: Option<String>,
+}
+
+/// One key of one Secret. Standalone it is the file `DIR/<secret>/<key>` below `--secrets DIR`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct SecretKeyRefSpec {
+    /// Name of the Secret. Example: `broker-tls`.
+    #[schemars(length(min = 1, max = 253), regex(pattern = "^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"))]
+    pub secret: String,
+    /// Key inside the Secret. Example: `ca.crt`.
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^\.?[A-Za-z0-9_-][A-Za-z0-9._-]*$"))]
+    pub key: String,
+}
+
+/// How samples are kept until every sink has them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    {"rule": "!has(self.maxSize) || !isQuantity(self.maxSize) || (quantity(self.maxSize).compareTo(quantity('1Mi')) >= 0 && quantity(self.maxSize).compareTo(quantity('1Ti')) <= 0)",
+     "message": "maxSize must lie between 1Mi and 1Ti (LNS-1077)"}
+]))]
+pub struct StoreSpec {
+    /// Where samples are kept. Default `Durable`; this release has `Memory` only and refuses
+    /// the others.
+    #[serde(default)]
+    pub durability: Durability,
+    /// Most bytes that are kept, 1Mi to 1Ti. Default `16Mi`. Example: `64Mi`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 20), regex(pattern = "^[0-9]{1,15}(Ki|Mi|Gi|Ti|k|M|G|T)?$"))]
+    pub max_size: Option<String>,
+    /// Age in seconds above which a sample is no longer worth delivering. Default: any age is.
+    /// Example: `86400`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 315_360_000))]
+    pub max_age_seconds: Option<i64>,
+    /// What gives way when the store is full. Default `DropOldest`.
+    #[serde(default)]
+    pub overflow: Overflow,
+}
+
+/// Where samples are kept until delivered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Durability {
+    /// On disk, synced before a sample counts as captured (not in this release).
+    #[default]
+    Durable,
+    /// On disk, synced each second (not in this release).
+    Relaxed,
+    /// In memory; lost when the agent stops.
+    Memory,
+}
+
+/// What gives way when the store is full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Overflow {
+    /// The oldest samples that are not yet delivered.
+    #[default]
+    DropOldest,
+    /// The newest: what does not fit is not taken.
+    DropNewest,
+}
+
+/// Label keys and values as Kubernetes bounds them.
+fn match_labels(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "minProperties": 1,
+        "maxProperties": 16,
+        "additionalProperties": {"type": "string", "maxLength": 63}
+    })
+}

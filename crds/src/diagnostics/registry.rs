@@ -1,0 +1,470 @@
+//! The registry: the one place where a code is made.
+//!
+//! A number belongs to its meaning for ever: a code that is no longer reported stays in a
+//! comment here and its number is never given out again. 1xxx configuration, 2xxx devices,
+//! 3xxx sinks, 4xxx store, 6xxx secrets.
+
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub enum Level {
+    /// The object is refused, or something does not work.
+    Error,
+    /// Worth knowing; nothing is refused.
+    Warning,
+}
+
+macro_rules! registry {
+    ($($number:literal $level:ident $reason:ident: $text:literal => $next:literal;)+) => {
+        /// A diagnostic code; its variant name is its reason.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[non_exhaustive]
+        pub enum Code {
+            $(#[doc = $text] $reason = $number,)+
+        }
+
+        impl Code {
+            /// Every code, by number.
+            pub const ALL: &'static [Self] = &[$(Self::$reason,)+];
+
+            /// CamelCase reason, as in a condition, e.g. `UnknownField`.
+            pub fn reason(self) -> &'static str {
+                match self { $(Self::$reason => stringify!($reason),)+ }
+            }
+
+            /// What it is and why, for people.
+            pub fn text(self) -> &'static str {
+                match self { $(Self::$reason => $text,)+ }
+            }
+
+            /// What to do next.
+            pub fn next(self) -> &'static str {
+                match self { $(Self::$reason => $next,)+ }
+            }
+
+            /// How bad it is.
+            pub fn level(self) -> Level {
+                match self { $(Self::$reason => Level::$level,)+ }
+            }
+        }
+    };
+}
+
+impl Code {
+    /// The number, four digits.
+    pub fn number(self) -> u16 {
+        self as u16
+    }
+
+    /// The code as people write it, e.g. `LNS-1003`.
+    pub fn id(self) -> String {
+        format!("LNS-{:04}", self.number())
+    }
+
+    /// The anchor on the docs page, e.g. `lns-1003`.
+    pub fn anchor(self) -> String {
+        format!("lns-{:04}", self.number())
+    }
+
+    /// The page and anchor in the docs, e.g. `reference/diagnostics.html#lns-1003`.
+    pub fn docs(self) -> String {
+        format!("reference/diagnostics.html#{}", self.anchor())
+    }
+
+    /// The code that a person means by `LNS-1003`, `1003` or `UnknownField`; letter case does
+    /// not matter.
+    pub fn parse(text: &str) -> Option<Self> {
+        let text = text.trim();
+        let digits = match text.get(..4) {
+            Some(prefix) if prefix.eq_ignore_ascii_case("LNS-") => text.get(4..).unwrap_or(""),
+            _ => text,
+        };
+        let number = digits.parse::<u16>().ok();
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|c| Some(c.number()) == number || c.reason().eq_ignore_ascii_case(text))
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LNS-{:04}", self.number())
+    }
+}
+
+impl Serialize for Code {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+registry! {
+    // YAML and objects
+    1001 Error YamlSyntax:
+        "The file is not valid YAML at this place, so this document cannot be read. The other \
+         documents of the file are not affected."
+        => "Correct the indentation, quote or bracket at the line and column given, then run \
+            `lineside validate -f FILE` again.";
+    1002 Error NotAnObject:
+        "A document must be a mapping with `apiVersion`, `kind`, `metadata` and `spec`; this \
+         one is a list, a single value, or has no kind."
+        => "Write one object per document and separate documents with a line `---`.";
+    1003 Error UnknownField:
+        "The field does not exist here. It is refused, because a field that nothing reads \
+         would look as if it worked."
+        => "Correct the spelling as suggested, or remove the field; `kubectl explain` lists the \
+            fields of each kind.";
+    1004 Error UnknownKind:
+        "Lineside has no such kind in this version of its API."
+        => "Use one of the kinds that the message names, with `apiVersion: \
+            lineside.dev/v1alpha1`.";
+    1005 Error UnknownApiVersion:
+        "The group is Lineside's, but this version of the API does not exist in this release."
+        => "Write `apiVersion: lineside.dev/v1alpha1`.";
+    1006 Error DuplicateKey:
+        "The same key stands twice in one mapping. YAML forbids it; many readers silently \
+         keep only one of the two."
+        => "Remove one of the two lines.";
+    1007 Error WrongType:
+        "The value has another type than the field, for example text where a number is \
+         wanted."
+        => "Write the type that the message names; quotes make a value a string, no quotes make \
+            502 a number.";
+    1008 Error MissingField:
+        "A required field is not there, or has no value."
+        => "Add the field that the message names.";
+    1009 Error ValueOutOfBounds:
+        "The number is smaller or larger than the field allows."
+        => "Choose a value within the bounds that the message names.";
+    1010 Error LengthOutOfBounds:
+        "The text, list or map has more or fewer elements than the field allows."
+        => "Shorten or split it; the message names the bound.";
+    1011 Error UnknownValue:
+        "The field takes one of a fixed set of words, and this is none of them."
+        => "Use one of the words that the message lists; upper and lower case matter.";
+    1012 Error PatternMismatch:
+        "The text has characters or a form that the field does not allow."
+        => "Write it in the form that the message describes.";
+    1013 Error DuplicateName:
+        "Two elements of one list have the same name. Names identify elements, so only one \
+         could take effect."
+        => "Rename or remove one of the two.";
+    1014 Error DuplicateObject:
+        "Two objects of the same kind have the same namespace and name. Which of them counts \
+         would depend on the order of files."
+        => "Rename or remove one of the two; the message says where the other one is.";
+    1015 Error InvalidName:
+        "The name or namespace of an object must be a name of RFC 1123: small letters, digits \
+         and `-` (names also `.`), beginning and ending with a letter or digit."
+        => "Rename the object, for example `furnace-1`.";
+    1016 Error InvalidLabel:
+        "A label has a key or a value that Kubernetes does not allow: at most 63 letters, \
+         digits, `-`, `_`, `.`, beginning and ending with a letter or digit; keys may have a \
+         DNS prefix before `/`."
+        => "Correct the label that the message names.";
+    1017 Warning ObjectIgnored:
+        "The document is an object of another API group. Lineside does not read it, and says \
+         so in case it was meant to be read."
+        => "Nothing, if that is intended; otherwise write `apiVersion: lineside.dev/v1alpha1`.";
+    1018 Error FileTooLarge:
+        "The file is larger than 8 MiB, so it is not read."
+        => "Split it into several files below one directory.";
+    1019 Error YamlTooComplex:
+        "The document is nested too deeply or grows too much through aliases, so it is not \
+         read."
+        => "Write the repeated parts out instead of using anchors and aliases.";
+    1020 Error FileUnreadable:
+        "The file cannot be read, or is not UTF-8 text."
+        => "Check the path, its permissions and its encoding, for example with `file PATH`.";
+    // Unions
+    1030 Error ExactlyOneEndpoint:
+        "A device is reached either by `url` or by `protocol`; both at once could contradict \
+         each other, and none says nothing."
+        => "Write exactly one of `spec.url` and `spec.protocol`.";
+    1031 Error ExactlyOneProtocol:
+        "`spec.protocol` needs the settings that belong to its `type`, and no others."
+        => "For `type: ModbusTCP` write `modbusTcp: {host: ...}` beside it.";
+    1032 Error ExactlyOneSink:
+        "A sink needs exactly one destination."
+        => "Write `mqtt: {url: ...}` in the sink.";
+    // Connection strings
+    1040 Error UrlSyntax:
+        "The connection string cannot be read. Its form is `modbus- \
+         tcp://HOST[:PORT][?option=value&...]`, with brackets around an IPv6 address."
+        => "Correct the string, for example `modbus-tcp://10.20.0.11:502?default-unit- \
+            identifier=1`.";
+    1041 Error UrlProtocolUnsupported:
+        "The connection string names a protocol or transport that this release does not \
+         speak."
+        => "Use `modbus-tcp://HOST:PORT`; the message says what was understood.";
+    1042 Error UrlOptionUnknown:
+        "The connection string has an option that neither Lineside nor Apache PLC4X knows."
+        => "Correct the spelling as suggested, or remove the option.";
+    1043 Error UrlOptionInvalid:
+        "An option of the connection string has a value that it cannot have, or stands there \
+         twice."
+        => "Write a value of the form and bounds that the message names.";
+    1044 Error UrlOptionUnsupported:
+        "The option exists in Apache PLC4X but changes nothing here. It is refused, because \
+         an option without effect would look as if it worked."
+        => "Remove the option; the message names the field that does the same, if there is one.";
+    1045 Warning UrlOldSpelling:
+        "The connection string uses an older spelling. It works the same."
+        => "Write it as the message shows.";
+    1046 Error UrlContradicted:
+        "An option of the connection string and a field of the spec set the same thing to \
+         different values."
+        => "Keep one of the two.";
+    1047 Error SinkUrlInvalid:
+        "The URL of the broker cannot be used. Its form is `mqtt://HOST:PORT` or \
+         `mqtts://HOST:PORT`, without user, password, path or options."
+        => "Correct the URL; user name and password belong in a Secret named by \
+            `credentialsRef`.";
+    // Addresses
+    1050 Error AddressSyntax:
+        "The address cannot be read. Its form is that of Apache PLC4X: \
+         `AREA:NUMBER[:TYPE][[COUNT]][{unit-id: N, byte-order: 'ORDER'}]`, for example \
+         `holding-register:100:REAL`."
+        => "Correct the address; `lineside validate` and `lineside plan` print the wire address \
+            it means.";
+    1051 Error AddressOutOfRange:
+        "The address, or the end of the value that begins there, lies outside of the table. \
+         Addresses count from 1 to 65536."
+        => "Correct the number. Addresses count from one, so wire address 0 is written 1.";
+    1052 Error UnknownDataType:
+        "The address names a data type that does not exist here."
+        => "Use one of BOOL, SINT, USINT, BYTE, INT, UINT, WORD, DINT, UDINT, DWORD, LINT, \
+            ULINT, LWORD, REAL, LREAL, CHAR, WCHAR.";
+    1053 Error TypeDoesNotFitArea:
+        "The data type cannot be read from this table: coils and discrete inputs hold single \
+         bits, so only BOOL fits them."
+        => "Use type BOOL, or the register table that holds the value.";
+    1054 Error ArrayUnsupported:
+        "A point has one value. Counts are for text and bytes: CHAR, WCHAR and BYTE."
+        => "Write one point per element, for example `holding-register:1:INT` and `holding- \
+            register:2:INT`, or use BYTE, CHAR or WCHAR with a count.";
+    1055 Error ExtendedRegisterUnsupported:
+        "Extended registers (file records, function code 20) are not read by this release."
+        => "Use holding or input registers, if the device mirrors the value there; otherwise \
+            remove the point.";
+    1056 Error UnitIdOutOfRange:
+        "A Modbus unit identifier is a number from 0 to 255."
+        => "Correct the `unit-id` of the address.";
+    1057 Error AddressOptionUnknown:
+        "The braces of the address hold an option that does not exist, stands there twice, or \
+         has no readable value."
+        => "Use `unit-id` and `byte-order` only, for example `{unit-id: 10, byte-order: \
+            'LITTLE_ENDIAN'}`.";
+    // Points
+    1060 Error GroupTooLarge:
+        "The points of one group are read with one request, and together they span more \
+         registers or bits than one request may hold."
+        => "Make the group smaller, or raise `maxRegistersPerRequest` or `maxCoilsPerRequest` if \
+            the device allows it.";
+    1061 Error GroupMixed:
+        "The points of one group are read with one request, so they must lie in one table of \
+         one unit and have one interval."
+        => "Give points of different tables, units or intervals different groups.";
+    1062 Error ReservedPointName:
+        "The name of a point plus `_q` is where databases keep its quality, so both names \
+         cannot be points of one device."
+        => "Rename the point that ends with `_q`.";
+    1063 Error ValueTooLarge:
+        "One value needs more registers than one request to this device may hold. A value is \
+         never split over two requests."
+        => "Raise `maxRegistersPerRequest`, or read fewer elements.";
+    // Pipelines
+    1070 Error TopicPlaceholderUnknown:
+        "The topic template has a placeholder that does not exist."
+        => "Use {namespace}, {device}, {point}, {pipeline} or {location}.";
+    1071 Error TopicSyntax:
+        "The topic template is not a topic that can be published to: `+`, `#` and control \
+         characters are not allowed, it must not begin with `$` or `/`, have an empty level, \
+         or an open brace."
+        => "Correct the template, for example `lineside/{namespace}/{device}`.";
+    1072 Error TopicNeedsPoint:
+        "With `encoding: Value` each point has its own topic; without `{point}` all points \
+         would be published to one topic and nobody could tell them apart."
+        => "Add `/{point}` to the topic.";
+    1073 Error TopicPointUnused:
+        "The topic has `{point}`, but with this encoding one message holds many points."
+        => "Remove `{point}` from the topic, or use `encoding: Value`.";
+    1074 Error TlsWithoutMqtts:
+        "TLS settings are given, but the URL is `mqtt://`, which is not encrypted."
+        => "Write `mqtts://` in the URL, or remove `tls`.";
+    1075 Error ClientCertificateIncomplete:
+        "A client certificate needs its key, and the key its certificate."
+        => "Write both `tls.certRef` and `tls.keyRef`, or none.";
+    1076 Error DurabilityUnavailable:
+        "This release keeps undelivered samples in memory only: `Durable` (also when the \
+         field is left out) and `Relaxed` need the store on disk, which does not exist yet. \
+         It is refused, so that nobody believes samples survive a restart."
+        => "Write `store: {durability: Memory}`.";
+    1077 Error QuantityInvalid:
+        "The size is not a Kubernetes quantity within its bounds."
+        => "Write a whole number with a binary or decimal suffix, for example `16Mi`, `1Gi` or \
+            `500M`.";
+    1078 Error PasswordNeedsUsername:
+        "A credentials reference must name different keys for user name and password."
+        => "Give `usernameKey` and `passwordKey` different values.";
+    1079 Error Int64WithoutNumbers:
+        "`int64` chooses how 64-bit integers are written in JSON, and `encoding: Value` \
+         writes no JSON message."
+        => "Remove `int64`, or use `encoding: JSON` or `FlatJSON`.";
+    1080 Warning NoDevices:
+        "A source of the pipeline selects no device, so nothing will flow from it."
+        => "Correct the names or labels of the source, or add the device.";
+    1081 Warning DeviceNotFound:
+        "The pipeline names a device that is not among the objects that were read."
+        => "Correct the name, or add the device to the same namespace.";
+    // Agent
+    1090 Error ConfigRejected:
+        "A new version of the object was refused; its last accepted version goes on running."
+        => "Correct the problems that are reported with it, then apply the object again.";
+    // Reaching the device
+    2001 Error Unreachable:
+        "The device cannot be reached: the connection was refused, or the network has no way \
+         to it."
+        => "Check that the device is on, that host and port are right, and that a firewall lets \
+            the agent through, for example with `nc -vz HOST PORT`.";
+    2002 Error ConnectTimeout:
+        "The device did not accept a connection within `timeouts.connectMillis`."
+        => "Check host, port and network; raise `timeouts.connectMillis` only for slow links.";
+    2003 Error HostNotFound:
+        "The host name of the device cannot be resolved."
+        => "Check the name with `getent hosts HOST` where the agent runs, or write the address \
+            instead.";
+    2004 Error RequestTimeout:
+        "The device accepted the request but did not answer within `timeouts.requestMillis`."
+        => "Check the unit identifier first: many gateways say nothing for a unit that does not \
+            exist; then raise `timeouts.requestMillis` or `intervalMillis`.";
+    2005 Error ConnectionLost:
+        "The device or something on the way closed the connection."
+        => "Check whether the device limits its connections: another client may have taken the \
+            only one; the agent dials again by itself.";
+    2006 Error ProtocolViolation:
+        "What came back is not what the protocol allows, so nothing of it was used."
+        => "Check that the port really speaks this protocol; `lineside read` shows the bytes.";
+    // Answers of the device
+    2010 Error IllegalFunction:
+        "The device answered exception 1: it does not support this function, often because \
+         the table does not exist."
+        => "Use another table for the point, for example holding instead of input registers.";
+    2011 Error IllegalDataAddress:
+        "The device answered exception 2: the address, or a part of the range, does not exist \
+         in it."
+        => "Check the address against the device's manual: addresses here count from one, many \
+            manuals count from zero.";
+    2012 Error IllegalDataValue:
+        "The device answered exception 3: it does not accept the length of the request."
+        => "Lower `maxRegistersPerRequest` or `maxCoilsPerRequest` to what the device's manual \
+            allows.";
+    2013 Error DeviceFailure:
+        "The device answered exception 4: it failed while it handled the request."
+        => "Look at the device itself, its display or log; the agent tries again by itself.";
+    2014 Error DeviceBusy:
+        "The device answered exception 5 or 6: it is busy and wants to be asked later."
+        => "Raise `intervalMillis`, or set `limits.maxRequestsPerSecond`.";
+    2015 Error GatewayPathUnavailable:
+        "The gateway answered exception 10: it has no way to the unit."
+        => "Check the unit identifier and the gateway's configuration of its serial port.";
+    2016 Error GatewayTargetSilent:
+        "The gateway answered exception 11: the unit behind it did not answer."
+        => "Check that the unit is on, its wiring, and its unit identifier.";
+    2017 Error UnknownException:
+        "The device answered with an exception that the standard does not define."
+        => "Look the number up in the device's manual.";
+    2018 Error AnswerNotUsable:
+        "The device answered, but the bytes are no value of the point's type, for example \
+         text that is no text."
+        => "Check type, count and byte order of the point with `lineside read`.";
+    // State of the device
+    2030 Warning SomePointsBad:
+        "Some points of the device cannot be read; the others are delivered."
+        => "See which with `lineside read` or in the samples: each bad point carries its own \
+            quality.";
+    2031 Error AllPointsBad:
+        "The device answers, but not one point can be read."
+        => "Check unit identifier and addresses with `lineside read`.";
+    2032 Error NoData:
+        "No good sample has arrived within the deadline, although the device is connected."
+        => "Check the intervals of the points and the device's answers with `lineside read`.";
+    2033 Warning DeviceOff:
+        "The device does not answer, and it is declared `availability: Intermittent`, so this \
+         is taken as being switched off."
+        => "Nothing, if it is off; otherwise treat it as unreachable: check power and network.";
+    2034 Warning Flapping:
+        "The state changed more than three times within 60 s, so it is shown as degraded \
+         until it holds."
+        => "Look for a loose cable, an overloaded device, or two clients that push each other \
+            out.";
+    2035 Error DriverPanicked:
+        "The driver failed on an internal error; it was restarted and the other devices go \
+         on."
+        => "Please report it with the log lines of that moment.";
+    // Reaching the sink
+    3001 Error SinkUnavailable:
+        "The destination cannot be reached, so records wait in the store."
+        => "Check host, port and network of the sink; the agent connects again by itself.";
+    3002 Error SinkTimeout:
+        "The destination did not accept the connection in time."
+        => "Check host, port and network of the sink, for example with `nc -vz HOST PORT`.";
+    3003 Error SinkAuth:
+        "The destination refused user name, password, certificate, or the right to publish."
+        => "Check the Secret that `credentialsRef` or `tls` names and the access list of the \
+            destination.";
+    3004 Error SinkTls:
+        "The encrypted connection could not be made: a certificate is not trusted, has \
+         expired, or is for another name."
+        => "Check `tls.caRef` and `tls.serverName`, and the clock of this machine.";
+    3005 Error SinkProtocol:
+        "The destination answered something that the protocol does not allow, or does not \
+         speak this version."
+        => "Check port and `version` of the sink.";
+    3006 Error SinkSilent:
+        "The destination keeps the connection but acknowledges nothing, so nothing counts as \
+         delivered."
+        => "Look at the load and the disk of the destination; the agent connects again by \
+            itself.";
+    // Records
+    3010 Error RecordRejected:
+        "The destination refused a record and would refuse it again, so it was set aside and \
+         the next ones go on."
+        => "Look at the reason in the message; the count is in the metrics.";
+    3011 Error RecordTooLarge:
+        "A record is larger than the destination accepts, so it was set aside."
+        => "Raise the packet limit of the destination, or split the device into several.";
+    3020 Error SinkPanicked:
+        "The sink failed on an internal error; it was restarted and the other sinks go on."
+        => "Please report it with the log lines of that moment.";
+    // Store
+    4001 Warning StoreFull:
+        "The store reached `store.maxSize`, and samples were dropped as `store.overflow` \
+         says. All are counted."
+        => "Bring the sink back, or raise `store.maxSize`.";
+    4002 Warning StoreExpired:
+        "Samples grew older than `store.maxAgeSeconds` before they could be delivered, and \
+         were dropped. All are counted."
+        => "Bring the sink back, or raise `store.maxAgeSeconds`.";
+    4003 Warning SinkRemoved:
+        "A sink was removed while samples for it were waiting; they were given up and \
+         counted."
+        => "Nothing, if that is intended; otherwise write the sink back under the same name \
+            before removing it.";
+    // Secrets
+    6001 Error SecretNotFound:
+        "The Secret, or the key in it, is not there. Standalone it is the file \
+         `DIR/SECRET/KEY` below `--secrets DIR`."
+        => "Create it; it is picked up without a restart.";
+    6002 Error SecretInvalid:
+        "The content of the Secret cannot be used for what it is named for, for example a \
+         certificate that is not PEM."
+        => "Check the content; the message says what is wrong with it, never what it is.";
+    6003 Error SecretTooLarge:
+        "The content of the Secret is larger than 1 MiB, so it is not read."
+        => "Put the right file there; certificates and passwords are much smaller.";
+}

@@ -1,0 +1,25 @@
+//! API types of group `lineside.dev`, version `v1alpha1`, and everything that can be decided
+//! about them without touching the world: defaults, bounds, CEL rules, address and URL
+//! parsers, diagnostics, and `validate()`, which turns a spec into the [`model`] that every
+//! later step takes.
+//!
+//! ```text
+//! YAML text --yaml--> document --schema--> typed spec (api) --validate--> model
+//!      |                  |                                      |
+//!      +---- line:col ----+----------- Diagnostic (code, path) --+
+//! ```
+//!
+//! The agent, the operator and the command line use the same code, so the same YAML gives the
+//! same verdict everywhere.
+
+pub mod api;
+#[cfg(feature = "kube")]
+pub mod crd;
+pub mod diagnostics;
+pub mod modbus;
+pub mod model;
+pub mod plc4x;
+pub mod schema;
+pub mod suggest;
+pub mod validate;
+pub mod yaml;

@@ -1,0 +1,132 @@
+//! From a spec to the validated model: pure, and all problems at once.
+
+mod device;
+mod pipeline;
+mod quantity;
+mod topic;
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::api::Kind;
+use crate::api::device::DeviceConnectionSpec;
+use crate::api::pipeline::PipelineSpec;
+use crate::diagnostics::{Diagnostic, FieldPath, Level, Segment};
+use crate::model::{Device, ObjectKey, Pipeline};
+use crate::schema;
+
+pub use topic::parse_topic;
+
+/// What the metadata of an object says to the model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Meta {
+    /// Namespace and name.
+    pub key: ObjectKey,
+    /// Kubernetes uid, if any.
+    pub uid: Option<String>,
+    /// Kubernetes generation, if any.
+    pub generation: Option<i64>,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl Meta {
+    /// Metadata of an object that has nothing but a key.
+    pub fn new(key: ObjectKey) -> Self {
+        Self { key, uid: None, generation: None, labels: BTreeMap::new() }
+    }
+}
+
+/// An object with everything that was found about it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Judged<T> {
+    /// The validated object; `None` exactly when an error was found.
+    pub object: Option<T>,
+    /// Errors and warnings, in the order in which they were found.
+    pub findings: Vec<Diagnostic>,
+}
+
+/// Validates a DeviceConnection.
+///
+/// # Errors
+/// Every error that the schema and the rules behind it find, never only the first.
+pub fn validate_device(
+    meta: &Meta,
+    spec: &DeviceConnectionSpec,
+) -> Result<Device, Vec<Diagnostic>> {
+    judge(Kind::DeviceConnection, spec, || device::judge(meta, spec)).into_result()
+}
+
+/// Validates a Pipeline.
+///
+/// # Errors
+/// Every error that the schema and the rules behind it find, never only the first.
+pub fn validate_pipeline(meta: &Meta, spec: &PipelineSpec) -> Result<Pipeline, Vec<Diagnostic>> {
+    judge(Kind::Pipeline, spec, || pipeline::judge(meta, spec)).into_result()
+}
+
+/// Judges a DeviceConnection from its untyped spec: schema, then rules, warnings included.
+pub fn judge_device(meta: &Meta, spec: &Value) -> Judged<Device> {
+    judge_value(Kind::DeviceConnection, spec, |spec| device::judge(meta, spec))
+}
+
+/// Judges a Pipeline from its untyped spec: schema, then rules, warnings included.
+pub fn judge_pipeline(meta: &Meta, spec: &Value) -> Judged<Pipeline> {
+    judge_value(Kind::Pipeline, spec, |spec| pipeline::judge(meta, spec))
+}
+
+impl<T> Judged<T> {
+    fn into_result(self) -> Result<T, Vec<Diagnostic>> {
+        self.object.ok_or(self.findings)
+    }
+}
+
+fn judge<S: serde::Serialize, T>(
+    kind: Kind,
+    spec: &S,
+    rules: impl FnOnce() -> Judged<T>,
+) -> Judged<T> {
+    // Specs are plain data, so they always serialize; null would be reported by the schema.
+    let value = serde_json::to_value(spec).unwrap_or_default();
+    let checked = schema::check::check(schema::spec(kind), &value, &FieldPath::spec());
+    merge(checked.problems, Some(rules()))
+}
+
+fn judge_value<S: serde::de::DeserializeOwned, T>(
+    kind: Kind,
+    spec: &Value,
+    rules: impl FnOnce(&S) -> Judged<T>,
+) -> Judged<T> {
+    let checked = schema::check::check(schema::spec(kind), spec, &FieldPath::spec());
+    // A repaired value decodes by construction (a test proves it for every field).
+    let rules = serde_json::from_value::<S>(checked.repaired).ok().map(|spec| rules(&spec));
+    merge(checked.problems, rules)
+}
+
+/// Adds what the rules found to what the schema found. A rule that stumbled over a part which
+/// the schema has already reported adds nothing.
+fn merge<T>(schema: Vec<Diagnostic>, rules: Option<Judged<T>>) -> Judged<T> {
+    let (object, found) = match rules {
+        Some(Judged { object, findings }) => (object, findings),
+        None => (None, Vec::new()),
+    };
+    let mut findings = schema;
+    let reported = findings.len();
+    for finding in found {
+        let known = findings.iter().take(reported).any(|s| same_place(&s.field, &finding.field));
+        if !known {
+            findings.push(finding);
+        }
+    }
+    let refused = findings.iter().any(|f| f.code.level() == Level::Error);
+    Judged { object: object.filter(|_| !refused), findings }
+}
+
+/// Whether a schema problem at `problem` explains a rule's finding at `finding`: it lies at the
+/// same place, above it, or directly below it.
+fn same_place(problem: &FieldPath, finding: &FieldPath) -> bool {
+    let (problem, finding): (&[Segment], &[Segment]) = (&problem.0, &finding.0);
+    finding.starts_with(problem)
+        || (problem.starts_with(finding) && problem.len() == finding.len() + 1)
+}

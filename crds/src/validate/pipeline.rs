@@ -1,0 +1,224 @@
+//! The rules of a Pipeline that the schema cannot say.
+
+use std::time::Duration;
+
+use super::device::mode;
+use super::quantity;
+use super::topic::parse_topic;
+use super::{Judged, Meta};
+use crate::api::pipeline::{self as api, MqttSpec, PipelineSpec, StoreSpec, TlsSpec};
+use crate::diagnostics::{Code, Diagnostic, FieldPath, Level};
+use crate::model::{
+    ClientCertificate, CredentialsRef, Durability, Encoding, Glob, MqttSettings, MqttVersion,
+    Overflow, Pipeline, Qos, SecretKeyRef, Sink, SinkKind, Source, Store, Tls, TopicPart,
+    TopicTemplate,
+};
+use crate::plc4x::host_and_port;
+
+/// Least and most bytes of a store.
+const STORE_BYTES: std::ops::RangeInclusive<u64> = (1 << 20)..=(1 << 40);
+/// Ports registered for MQTT without and with TLS.
+const MQTT_PORT: u16 = 1883;
+const MQTTS_PORT: u16 = 8883;
+
+pub(super) fn judge(meta: &Meta, spec: &PipelineSpec) -> Judged<Pipeline> {
+    let at = FieldPath::spec();
+    let mut findings = Vec::new();
+    let sinks: Vec<Sink> = spec
+        .sinks
+        .iter()
+        .enumerate()
+        .filter_map(|(i, sink)| {
+            let at = at.key("sinks").index(i);
+            let Some(mqtt) = &sink.mqtt else {
+                let message = format!("sink {} has no destination; write mqtt", sink.name);
+                findings.push(Diagnostic::new(Code::ExactlyOneSink, at, message));
+                return None;
+            };
+            let settings = mqtt_settings(mqtt, &at.key("mqtt"), &mut findings);
+            Some(Sink { name: sink.name.as_str().into(), kind: SinkKind::Mqtt(settings) })
+        })
+        .collect();
+    let store = store(spec.store.as_ref(), &at, &mut findings);
+    let refused = findings.iter().any(|f| f.code.level() == Level::Error);
+    let object = (!refused).then(|| Pipeline {
+        key: meta.key.clone(),
+        uid: meta.uid.clone(),
+        generation: meta.generation,
+        mode: mode(spec.mode),
+        sources: spec.sources.iter().map(source).collect(),
+        sinks,
+        store,
+    });
+    Judged { object, findings }
+}
+
+fn source(spec: &api::SourceSpec) -> Source {
+    let globs = |list: &[String]| list.iter().cloned().map(Glob).collect();
+    Source {
+        name: spec.name.clone(),
+        names: spec.devices.names.clone(),
+        labels: spec.devices.selector.as_ref().map(|s| s.match_labels.clone()),
+        include: globs(&spec.include),
+        exclude: globs(&spec.exclude),
+    }
+}
+
+fn mqtt_settings(spec: &MqttSpec, at: &FieldPath, findings: &mut Vec<Diagnostic>) -> MqttSettings {
+    let mut say = |code, field: FieldPath, message: String| {
+        findings.push(Diagnostic::new(code, field, message));
+    };
+    let (host, port, secure) = broker(&spec.url).unwrap_or_else(|message| {
+        say(Code::SinkUrlInvalid, at.key("url"), message);
+        // Not known, so the rule about tls stays silent.
+        (String::new(), 0, spec.tls.is_some())
+    });
+    if spec.tls.is_some() && !secure {
+        let message = "tls is given, but url is mqtt://; write mqtts://".to_owned();
+        say(Code::TlsWithoutMqtts, at.key("tls"), message);
+    }
+    let encoding = match spec.encoding {
+        None | Some(api::Encoding::JSON) => Encoding::Json,
+        Some(api::Encoding::FlatJSON) => Encoding::FlatJson,
+        Some(api::Encoding::Value) => Encoding::Value,
+    };
+    if spec.int64.is_some() && encoding == Encoding::Value {
+        let message = "int64 has no meaning with encoding Value; remove it".to_owned();
+        say(Code::Int64WithoutNumbers, at.key("int64"), message);
+    }
+    let default = match encoding {
+        Encoding::Value => api::VALUE_TOPIC_DEFAULT,
+        _ => api::TOPIC_DEFAULT,
+    };
+    let topic = parse_topic(spec.topic.as_deref().unwrap_or(default)).unwrap_or_else(|problems| {
+        for (code, message) in problems {
+            say(code, at.key("topic"), message);
+        }
+        TopicTemplate(Vec::new())
+    });
+    let has_point = topic.0.contains(&TopicPart::Point);
+    if !topic.0.is_empty() && has_point != (encoding == Encoding::Value) {
+        let (code, message) = match has_point {
+            true => (Code::TopicPointUnused, "{point} is for encoding Value only"),
+            false => (Code::TopicNeedsPoint, "encoding Value needs {point} in the topic"),
+        };
+        say(code, at.key("topic"), message.to_owned());
+    }
+    let credentials = spec.credentials_ref.as_ref().map(|c| {
+        let key = |key: &Option<String>, default: &str| SecretKeyRef {
+            secret: c.secret.clone(),
+            key: key.clone().unwrap_or_else(|| default.to_owned()),
+        };
+        let username = key(&c.username_key, "username");
+        let password = key(&c.password_key, "password");
+        if username == password {
+            let message = "usernameKey and passwordKey are the same key".to_owned();
+            say(Code::PasswordNeedsUsername, at.key("credentialsRef"), message);
+        }
+        CredentialsRef { username, password: Some(password) }
+    });
+    let tls = match &spec.tls {
+        Some(tls) => Some(tls_settings(tls, &at.key("tls"), findings)),
+        None if secure => Some(Tls { ca: None, client: None, server_name: None }),
+        None => None,
+    };
+    MqttSettings {
+        host,
+        port,
+        tls,
+        version: match spec.version {
+            None | Some(api::MqttVersion::V5) => MqttVersion::V5,
+            Some(api::MqttVersion::V311) => MqttVersion::V311,
+        },
+        topic,
+        qos: match spec.qos {
+            Some(0) => Qos::AtMostOnce,
+            _ => Qos::AtLeastOnce,
+        },
+        encoding,
+        int64_as_string: spec.int64 == Some(api::Int64::String),
+        credentials,
+    }
+}
+
+/// Host, port and whether the connection is encrypted. Messages never repeat the URL: people
+/// put passwords there.
+fn broker(url: &str) -> Result<(String, u16, bool), String> {
+    let (rest, secure) = if let Some(rest) = url.strip_prefix("mqtt://") {
+        (rest, false)
+    } else if let Some(rest) = url.strip_prefix("mqtts://") {
+        (rest, true)
+    } else {
+        return Err("the URL does not begin with mqtt:// or mqtts://".to_owned());
+    };
+    if rest.contains('?') {
+        return Err("the URL of a broker has no options".to_owned());
+    }
+    let (host, port) = host_and_port(rest, if secure { MQTTS_PORT } else { MQTT_PORT })?;
+    Ok((host, port, secure))
+}
+
+fn tls_settings(spec: &TlsSpec, at: &FieldPath, findings: &mut Vec<Diagnostic>) -> Tls {
+    let key =
+        |r: &api::SecretKeyRefSpec| SecretKeyRef { secret: r.secret.clone(), key: r.key.clone() };
+    let client = match (&spec.cert_ref, &spec.key_ref) {
+        (Some(cert), Some(private)) => {
+            Some(ClientCertificate { cert: key(cert), key: key(private) })
+        }
+        (None, None) => None,
+        (cert, _) => {
+            let (there, missing) = match cert {
+                Some(_) => ("certRef", "keyRef"),
+                None => ("keyRef", "certRef"),
+            };
+            let message = format!("{there} is given without {missing}");
+            findings.push(Diagnostic::new(
+                Code::ClientCertificateIncomplete,
+                at.key(there),
+                message,
+            ));
+            None
+        }
+    };
+    Tls { ca: spec.ca_ref.as_ref().map(key), client, server_name: spec.server_name.clone() }
+}
+
+fn store(spec: Option<&StoreSpec>, at: &FieldPath, findings: &mut Vec<Diagnostic>) -> Store {
+    let mut unavailable = |field: FieldPath, what: &str| {
+        let message = format!(
+            "{what} needs the store on disk, which this release does not have; \
+             write store: {{durability: Memory}}"
+        );
+        findings.push(Diagnostic::new(Code::DurabilityUnavailable, field, message));
+    };
+    let at_store = at.key("store");
+    match spec.map(|s| s.durability) {
+        Some(api::Durability::Memory) => {}
+        Some(api::Durability::Relaxed) => unavailable(at_store.key("durability"), "Relaxed"),
+        Some(api::Durability::Durable) => unavailable(at_store.key("durability"), "Durable"),
+        None => unavailable(at.clone(), "Durable (the default)"),
+    }
+    let max_bytes = match spec.and_then(|s| s.max_size.as_deref()) {
+        None => api::MEMORY_BYTES_DEFAULT,
+        Some(text) => match quantity::bytes(text) {
+            Some(bytes) if STORE_BYTES.contains(&bytes) => bytes,
+            _ => {
+                let message = format!("{text} is not within 1Mi to 1Ti");
+                let at = at_store.key("maxSize");
+                findings.push(Diagnostic::new(Code::QuantityInvalid, at, message));
+                api::MEMORY_BYTES_DEFAULT
+            }
+        },
+    };
+    Store {
+        durability: Durability::Memory,
+        max_bytes,
+        max_age: spec
+            .and_then(|s| s.max_age_seconds)
+            .map(|s| Duration::from_secs(u64::try_from(s).unwrap_or_default())),
+        overflow: match spec.map(|s| s.overflow) {
+            Some(api::Overflow::DropNewest) => Overflow::DropNewest,
+            None | Some(api::Overflow::DropOldest) => Overflow::DropOldest,
+        },
+    }
+}

@@ -1,0 +1,159 @@
+//! Walks every schema: what must hold for each field, and that each field means something.
+
+use kube_cel::{ScopeContext, analyze_rule, compile_schema};
+use lineside_crds::api::Kind;
+use lineside_crds::model::ObjectKey;
+use lineside_crds::schema;
+use lineside_crds::validate::{Meta, judge_device, judge_pipeline};
+use lineside_crds::yaml;
+use serde_json::Value;
+
+/// Calls `visit` with each schema node, its path and how many elements there may be of it.
+fn walk(schema: &Value, path: &str, times: u64, visit: &mut impl FnMut(&Value, &str, u64)) {
+    visit(schema, path, times);
+    if let Some(properties) = schema.get("properties").and_then(Value::as_object) {
+        for (name, inner) in properties {
+            walk(inner, &format!("{path}/{name}"), times, visit);
+        }
+    }
+    if let Some(items) = schema.get("items") {
+        let most = schema["maxItems"].as_u64().unwrap_or(1);
+        walk(items, &format!("{path}/0"), times * most, visit);
+    }
+    if let Some(inner) = schema.get("additionalProperties") {
+        let most = schema["maxProperties"].as_u64().unwrap_or(1);
+        walk(inner, &format!("{path}/*"), times * most, visit);
+    }
+}
+
+#[test]
+fn every_field_is_described_bounded_and_structural() {
+    for kind in Kind::ALL {
+        walk(schema::spec(*kind), "spec", 1, &mut |node, path, _| {
+            let in_list = path.contains("/0");
+            for never in ["nullable", "anyOf", "oneOf", "allOf", "$ref", "title", "$schema", "not"]
+            {
+                assert!(node.get(never).is_none(), "{path}: {never}");
+            }
+            let element = path.ends_with("/0") || path.ends_with("/*");
+            let described = node.get("description").and_then(Value::as_str);
+            assert!(element || described.is_some_and(|d| d.len() > 10), "{path}: no description");
+            assert!(!(in_list && node.get("default").is_some()), "{path}: default inside a list");
+            match node["type"].as_str() {
+                Some("string") => {
+                    let bounded = node.get("maxLength").is_some() || node.get("enum").is_some();
+                    assert!(bounded, "{path}: unbounded text");
+                    let null = node["enum"].as_array().is_some_and(|e| e.contains(&Value::Null));
+                    assert!(!null, "{path}: null in enum");
+                }
+                Some("integer") => {
+                    assert!(node["minimum"].is_number() && node["maximum"].is_number(), "{path}");
+                    assert_eq!(node["format"], "int64", "{path}");
+                }
+                Some("array") => {
+                    assert!(node["maxItems"].is_u64(), "{path}: unbounded list");
+                    let list_type = node["x-kubernetes-list-type"].as_str();
+                    assert!(matches!(list_type, Some("atomic" | "set" | "map")), "{path}");
+                }
+                Some("object") => {
+                    let map = node.get("additionalProperties").is_some();
+                    assert!(node.get("properties").is_some() != map, "{path}");
+                    assert!(!map || node["maxProperties"].is_u64(), "{path}: unbounded map");
+                }
+                other => panic!("{path}: type {other:?}"),
+            }
+        });
+    }
+}
+
+#[test]
+fn every_cel_rule_costs_less_than_a_tenth_of_the_budget() {
+    for kind in Kind::ALL {
+        walk(schema::spec(*kind), "spec", 1, &mut |node, path, times| {
+            let compiled = compile_schema(node);
+            assert!(!compiled.has_errors(), "{path}: {:?}", compiled.compilation_errors());
+            for rule in node["x-kubernetes-validations"].as_array().into_iter().flatten() {
+                let rule = rule["rule"].as_str().unwrap();
+                // The estimate knows one element and the whole budget: ten times the rule for
+                // each element must still fit.
+                let most = usize::try_from(10 * times).unwrap();
+                let all = vec![format!("({rule})"); most].join(" && ");
+                let all = if most > 400 { format!("({rule})") } else { all };
+                assert!(most <= 400, "{path}: a rule for each of {times} elements");
+                let warnings = analyze_rule(&all, &compiled, ScopeContext::CrdValidation);
+                assert!(warnings.is_empty(), "{path}: {rule}: {warnings:?}");
+            }
+        });
+    }
+}
+
+#[test]
+fn every_field_changes_the_model_or_is_refused() {
+    let text = include_str!("../testdata/good/full.yaml");
+    let objects = yaml::values(text);
+    let mut fields = 0;
+    for kind in Kind::ALL {
+        let bases: Vec<&Value> =
+            objects.iter().filter(|o| o["kind"] == kind.name()).map(|o| &o["spec"]).collect();
+        walk(schema::spec(*kind), "", 1, &mut |node, path, _| {
+            if matches!(node["type"].as_str(), Some("object" | "array")) {
+                return;
+            }
+            fields += 1;
+            let path = path.replace("/*", "/line");
+            let base = bases.iter().find(|b| b.pointer(&path).is_some());
+            let base = base.unwrap_or_else(|| panic!("full.yaml has no {kind:?} spec{path}"));
+            let mut changed = (*base).clone();
+            let value = changed.pointer_mut(&path).unwrap();
+            *value = another(node, value);
+            assert_ne!(verdict(*kind, base), verdict(*kind, &changed), "nothing reads {path}");
+        });
+    }
+    assert!(fields > 40);
+}
+
+/// Another value of the same field, a valid one where there is one.
+fn another(node: &Value, value: &Value) -> Value {
+    if let Some(values) = node["enum"].as_array() {
+        return values.iter().find(|v| *v != value).cloned().unwrap_or(Value::from("Other"));
+    }
+    match value {
+        Value::Number(n) => {
+            let n = n.as_i64().unwrap();
+            let most = node["maximum"].as_i64().unwrap();
+            Value::from(if n < most { n + 1 } else { n - 1 })
+        }
+        Value::String(text) => Value::from(match text.strip_prefix(|c: char| c.is_ascii_digit()) {
+            Some(rest) => format!("9{rest}"),
+            None => format!("{text}a"),
+        }),
+        other => panic!("{other} is no leaf"),
+    }
+}
+
+fn verdict(kind: Kind, spec: &Value) -> String {
+    let meta = Meta::new(ObjectKey::new("default", "x"));
+    match kind {
+        Kind::DeviceConnection => format!("{:?}", judge_device(&meta, spec)),
+        Kind::Pipeline => format!("{:?}", judge_pipeline(&meta, spec)),
+    }
+}
+
+#[cfg(feature = "kube")]
+#[test]
+fn crds_are_small_and_hold_the_finished_schema() {
+    let files = lineside_crds::crd::manifests().unwrap();
+    assert_eq!(files.len(), Kind::ALL.len());
+    for (name, text) in files {
+        assert!(text.len() < 200 << 10, "{name}: {} bytes", text.len());
+        let crd = yaml::values(&text).remove(0);
+        let kind = Kind::parse(crd["spec"]["names"]["kind"].as_str().unwrap()).unwrap();
+        assert_eq!(name, format!("lineside.dev_{}.yaml", kind.plural()));
+        assert_eq!(crd["spec"]["names"]["plural"], kind.plural());
+        assert_eq!(crd["spec"]["names"]["categories"][0], "lineside");
+        assert_eq!(crd["spec"]["scope"], "Namespaced");
+        let version = &crd["spec"]["versions"][0];
+        assert_eq!(version["schema"]["openAPIV3Schema"], schema::object(kind));
+        assert!(!version["additionalPrinterColumns"].as_array().unwrap().is_empty());
+    }
+}

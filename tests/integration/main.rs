@@ -1,0 +1,11 @@
+//! Tests against real servers. One program, so that it links once.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "all of it is test code, also the functions the tests share"
+)]
+
+mod graph;
+mod supports;

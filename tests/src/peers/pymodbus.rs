@@ -1,0 +1,64 @@
+//! The pymodbus server (`tests/peers/pymodbus_server.py`): units, tables, counters and faults
+//! from a JSON fixture; what it may hold is described at the top of that file.
+
+use anyhow::Result;
+use serde_json::Value;
+
+use super::{PeerLog, START};
+use crate::dir::TestDir;
+use crate::process::Server;
+use crate::{ports, tools};
+
+/// A running pymodbus server.
+#[derive(Debug)]
+pub struct Pymodbus {
+    /// The process, for signals.
+    pub server: Server,
+    /// Its port, the same after a restart.
+    pub port: u16,
+    /// What it served.
+    pub log: PeerLog,
+}
+
+impl Pymodbus {
+    /// Starts one; `name` names its files in the test's folder.
+    ///
+    /// # Errors
+    /// The Python environment is missing, or the server refuses the fixture.
+    pub fn start(dir: &TestDir, name: &str, fixture: &Value) -> Result<Self> {
+        let port = ports::free()?;
+        let fixture =
+            dir.write(&format!("{name}.json"), &serde_json::to_string_pretty(fixture)?)?;
+        let requests = dir.join(&format!("{name}.requests"));
+        let args = [
+            tools::python_peer("pymodbus_server.py").into_os_string(),
+            "--fixture".into(),
+            fixture.into_os_string(),
+            "--log".into(),
+            requests.clone().into_os_string(),
+            "--port".into(),
+            port.to_string().into(),
+        ];
+        let server = Server::start(dir, name, &tools::python()?, args)?;
+        let mut peer = Self { server, port, log: PeerLog::new(requests) };
+        peer.wait_for_start(1)?;
+        Ok(peer)
+    }
+
+    /// Starts it again on the same port after it was ended.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn restart(&mut self) -> Result<()> {
+        let starts = self.log.ports()?.len();
+        self.server.spawn()?;
+        self.wait_for_start(starts + 1)
+    }
+
+    fn wait_for_start(&mut self, starts: usize) -> Result<()> {
+        let log = self.log.clone();
+        self.server.wait_ready("listening", START, || {
+            log.ports().ok().filter(|ports| ports.len() == starts).map(drop)
+        })
+    }
+}

@@ -1,0 +1,140 @@
+//! Developer commands: `cargo xtask COMMAND`.
+//!
+//! This file owns the command line; each command has its own module. Everything that is
+//! started runs under [`process`], so that nothing outlives xtask.
+
+mod fuzz;
+mod generate;
+mod process;
+mod results;
+mod setup;
+mod suites;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use clap::{Parser, Subcommand};
+use xtask::cache::Cache;
+
+/// Developer commands of Lineside.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  cargo xtask test                   everything that CI runs
+  cargo xtask test unit integration  two suites of it
+  cargo xtask gen                    write crds/*.yaml and the generated docs pages
+  cargo xtask soak --seconds 3600    fuzz every target for an hour in total";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Install the servers the tests need into a cache outside the checkout.
+    ///
+    /// Debian packages, a Python environment with pinned peers, and the C peers. Does only what
+    /// is missing.
+    #[command(after_help = "\
+Examples:
+  cargo xtask setup
+  LINESIDE_CACHE=/var/cache/lineside cargo xtask setup")]
+    Setup,
+    /// Write the generated files: crds/*.yaml and docs/reference/diagnostics.md.
+    #[command(after_help = "\
+Examples:
+  cargo xtask gen
+  cargo xtask gen --check            fail when a generated file is not up to date")]
+    Gen {
+        /// Write nothing; fail with the list of files that differ.
+        #[arg(long)]
+        check: bool,
+    },
+    /// Run the suites in order, all of them or the ones named.
+    ///
+    /// Goes on after a failed suite and exits non-zero at the end.
+    #[command(after_help = "\
+Examples:
+  cargo xtask test
+  cargo xtask test fmt clippy
+  cargo xtask test integration -- broker   only the integration tests with `broker` in the name")]
+    Test {
+        /// The suites to run; none: all.
+        #[arg(value_enum)]
+        suites: Vec<suites::Suite>,
+        /// Arguments for the test programs of `unit` and `integration`.
+        #[arg(last = true)]
+        args: Vec<String>,
+    },
+    /// Run the fuzz targets for long.
+    #[command(after_help = "\
+Examples:
+  cargo xtask soak --seconds 3600
+  cargo xtask soak --seconds 600 modbus_wire")]
+    Soak {
+        /// Time for all targets together.
+        #[arg(long, default_value_t = 3600)]
+        seconds: u32,
+        /// The targets; none: all.
+        targets: Vec<String>,
+    },
+    /// Run one fuzz target on one file, as it was kept after a crash.
+    #[command(after_help = "\
+Examples:
+  cargo xtask reproduce modbus_wire target/fuzz/artifacts/modbus_wire/crash-0123")]
+    Reproduce {
+        /// The fuzz target.
+        target: String,
+        /// The input.
+        file: PathBuf,
+    },
+}
+
+/// What every command needs to know.
+struct Context {
+    /// Root of the checkout.
+    workspace: PathBuf,
+    /// The cache outside it.
+    cache: Cache,
+    /// Where cargo builds: `$CARGO_TARGET_DIR`, else in the cache so that a fresh clone is warm.
+    target: PathBuf,
+}
+
+impl Context {
+    fn new() -> Result<Self> {
+        let workspace = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .parent()
+            .context("xtask lies in a folder of the checkout")?
+            .to_path_buf();
+        let cache = Cache::of(&workspace)?;
+        let target = match std::env::var_os("CARGO_TARGET_DIR") {
+            Some(dir) if !dir.is_empty() => std::path::absolute(dir)?,
+            _ => cache.root().join("target"),
+        };
+        Ok(Self { workspace, cache, target })
+    }
+}
+
+fn main() -> ExitCode {
+    match run(&Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: &Command) -> Result<()> {
+    let context = Context::new()?;
+    match command {
+        Command::Setup => setup::run(&context),
+        Command::Gen { check } => generate::run(&context, *check),
+        Command::Test { suites, args } => suites::run(&context, suites, args),
+        Command::Soak { seconds, targets } => fuzz::run(&context, targets, *seconds),
+        Command::Reproduce { target, file } => fuzz::reproduce(&context, target, file),
+    }
+}

@@ -1,0 +1,180 @@
+//! `cargo xtask setup`: the servers and tools of the tests. Does only what is missing.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, bail};
+use xtask::cache::{CC_FLAGS, completed};
+
+use crate::Context;
+use crate::process::{command, output, run as run_command};
+
+/// A Debian package and a file that shows it is there: an absolute path, or a program name.
+const PACKAGES: [(&str, &str); 7] = [
+    ("mosquitto", "mosquitto"),
+    ("mosquitto-clients", "mosquitto_sub"),
+    ("libmodbus-dev", "/usr/include/modbus/modbus.h"),
+    ("gcc", "cc"),
+    ("libc6-dev", "/usr/include/stdio.h"),
+    ("g++", "c++"),
+    ("python3", "python3"),
+];
+
+/// Debian's hook that says whether a package may start its service on installation.
+const SERVICE_POLICY: &str = "/usr/sbin/policy-rc.d";
+
+/// The release of cargo-deny that deny.toml is written for.
+const CARGO_DENY: &str = "0.20.2";
+
+/// Everything the integration tests need.
+pub fn run(context: &Context) -> Result<()> {
+    let started = Instant::now();
+    fs::create_dir_all(context.cache.root())?;
+    // Clones share the cache: one at a time.
+    let lock = File::create(context.cache.root().join("setup.lock"))?;
+    lock.lock()?;
+    debian_packages()?;
+    python(context)?;
+    c_peers(context)?;
+    println!(
+        "setup: ready in {:.1} s ({})",
+        started.elapsed().as_secs_f64(),
+        context.cache.root().display()
+    );
+    Ok(())
+}
+
+/// cargo-deny, built once into the cache.
+pub fn cargo_deny(context: &Context) -> Result<PathBuf> {
+    let root = context.cache.root().join(format!("cargo-deny-{CARGO_DENY}"));
+    let program = root.join("bin/cargo-deny");
+    if !program.exists() {
+        println!("setup: building cargo-deny {CARGO_DENY} (once, minutes)");
+        let build = context.cache.root().join("cargo-deny-build");
+        let mut cargo = command("cargo");
+        cargo
+            .args(["install", "--quiet", "--locked", "cargo-deny", "--version", CARGO_DENY])
+            .arg("--root")
+            .arg(&root)
+            .current_dir(&context.workspace)
+            .env("CARGO_TARGET_DIR", &build);
+        run_command(&mut cargo)?;
+        fs::remove_dir_all(build)?;
+    }
+    Ok(program)
+}
+
+fn present(mark: &str) -> bool {
+    if mark.starts_with('/') {
+        return Path::new(mark).exists();
+    }
+    // Debian keeps daemons in sbin, which is not on everyone's PATH.
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from))
+        .any(|dir| dir.join(mark).exists())
+}
+
+fn debian_packages() -> Result<()> {
+    let missing: Vec<_> =
+        PACKAGES.iter().filter(|(_, mark)| !present(mark)).map(|(name, _)| *name).collect();
+    install(&missing)
+}
+
+fn install(packages: &[&str]) -> Result<()> {
+    if packages.is_empty() {
+        return Ok(());
+    }
+    let by_hand = format!("apt-get install -y --no-install-recommends {}", packages.join(" "));
+    if !present("apt-get") {
+        bail!(
+            "install these Debian packages, or what they are called here: {}",
+            packages.join(" ")
+        );
+    }
+    if output(command("id").arg("-u"))?.trim() != "0" {
+        bail!("missing packages; run: sudo {by_hand}");
+    }
+    println!("setup: {by_hand}");
+    let _policy = NoServices::new()?;
+    let apt = || {
+        let mut apt = command("apt-get");
+        apt.args(["-qq", "-o", "DPkg::Lock::Timeout=300"])
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .stdout(std::process::Stdio::null());
+        apt
+    };
+    run_command(apt().arg("update"))?;
+    run_command(apt().args(["install", "-y", "--no-install-recommends"]).args(packages))
+}
+
+/// While it lives, packages do not start their services: a broker that nobody asked for would
+/// stay behind on port 1883. An existing policy of the machine is left alone.
+struct NoServices(bool);
+
+impl NoServices {
+    fn new() -> Result<Self> {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let ours = !Path::new(SERVICE_POLICY).exists();
+        if ours {
+            fs::write(SERVICE_POLICY, "#!/bin/sh\nexit 101\n")?;
+            fs::set_permissions(SERVICE_POLICY, fs::Permissions::from_mode(0o755))?;
+        }
+        Ok(Self(ours))
+    }
+}
+
+impl Drop for NoServices {
+    fn drop(&mut self) {
+        if self.0
+            && let Err(error) = fs::remove_file(SERVICE_POLICY)
+        {
+            eprintln!("setup: {SERVICE_POLICY} is left behind: {error}");
+        }
+    }
+}
+
+fn python(context: &Context) -> Result<()> {
+    let venv = context.cache.venv()?;
+    if completed(&venv).exists() {
+        return Ok(());
+    }
+    println!("setup: Python environment {}", venv.display());
+    let create = |python: &str| {
+        let mut python = command(python);
+        python.args(["-m", "venv", "--clear"]).arg(&venv);
+        python
+    };
+    // Debian's python3 comes without ensurepip, which venv needs.
+    if output(command("python3").args(["-c", "import ensurepip"])).is_ok() {
+        run_command(&mut create("python3"))?;
+    } else {
+        install(&["python3-venv"])?;
+        run_command(&mut create("/usr/bin/python3"))?;
+    }
+    let mut pip = command(venv.join("bin/python"));
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "-r"])
+        .arg(context.cache.requirements());
+    run_command(&mut pip)?;
+    File::create(completed(&venv)).context("cannot mark the environment as complete")?;
+    Ok(())
+}
+
+fn c_peers(context: &Context) -> Result<()> {
+    let dir = context.cache.c_peers()?;
+    if completed(&dir).exists() {
+        return Ok(());
+    }
+    println!("setup: C peers {}", dir.display());
+    fs::create_dir_all(&dir)?;
+    for source in context.cache.c_sources()? {
+        let name = source.file_stem().context("a C source has a name")?;
+        let mut cc = command("cc");
+        cc.args(CC_FLAGS).arg("-o").arg(dir.join(name)).arg(&source).arg("-lmodbus");
+        run_command(&mut cc)?;
+    }
+    File::create(completed(&dir))?;
+    Ok(())
+}
