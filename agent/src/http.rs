@@ -69,10 +69,8 @@ fn metrics(shown: &Shown) -> axum::response::Response {
         uptime: shown.started.elapsed(),
     };
     match render(&shown.view.snapshot(), &numbers) {
-        Ok(text) => {
-            ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
-                .into_response()
-        }
+        Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
+            .into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
 }

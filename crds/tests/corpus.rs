@@ -1,6 +1,11 @@
 //! One corpus of good and broken objects: every configuration code and every CEL rule has a
 //! broken file, every problem stands at its line and column, and a cluster (schema and CEL,
 //! evaluated offline) gives the same verdict as our own loading.
+//!
+//! A broken file says what it expects in comments: `# expect: CODE LINE:COLUMN` for each
+//! problem, and `# beyond-cel: WHY` when a cluster would take the object.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::collections::BTreeSet;
 use std::path::Path;

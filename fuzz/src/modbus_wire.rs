@@ -56,7 +56,7 @@ fn stream(mut bytes: &[u8], step: usize) -> Seen {
         inbox.filled(n);
         bytes = rest;
         loop {
-            match inbox.next() {
+            match inbox.take() {
                 Ok(Some(f)) => frames.push((f.transaction, f.unit, f.pdu.to_vec())),
                 Ok(None) => break,
                 Err(violation) => return (frames, Some(violation)),

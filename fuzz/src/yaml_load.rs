@@ -8,8 +8,9 @@ use lineside_crds::yaml;
 pub fn run(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let documents = yaml::load_text("fuzz.yaml", text);
-    // A problem at the end of a text that ends its last line is on the line after it.
-    let lines = text.split('\n').count() + 1;
+    // YAML 1.2.2, 5.4: CR LF, CR and LF each end a line. A problem at the end of a text that
+    // ends its last line is on the line after it.
+    let lines = text.replace("\r\n", "\n").split(['\r', '\n']).count() + 1;
     for document in &documents {
         let wrong = document.problems.iter().any(|p| p.code.level() == Level::Error);
         assert!(!(wrong && document.object.is_some()), "an object in spite of an error");

@@ -7,5 +7,11 @@
     reason = "all of it is test code, also the functions the tests share"
 )]
 
+mod cli;
+mod faults;
 mod graph;
+mod outage;
+mod plant;
+mod reload;
 mod supports;
+mod values;

@@ -39,6 +39,7 @@ fn flow_on(consumer: &mut Subscriber, names: &[String], n: usize) {
 }
 
 #[test]
+fn editing_one_of_ten_devices_leaves_the_rest_of_the_line_alone() {
     let dir = TestDir::new("reload").unwrap();
     let unit = json!({
         "entries": [{"area": "holding", "address": 10, "type": "UINT16", "order": "ABCD",
@@ -76,7 +77,7 @@ fn flow_on(consumer: &mut Subscriber, names: &[String], n: usize) {
     .unwrap();
     assert_eq!(one.log.accepts().unwrap(), 1, "an edit of points needs no new connection");
 
-    // Another unit is another way to the device: it dials again, alone.
+    // Another unit behind the same gateway.
     let elsewhere = yaml("edited", one.port, &[COUNTER]).replace("identifier=1", "identifier=2");
     plant::write(&dir, "edited", &elsewhere);
     wait::until("reads of unit 2", SOON, || {
@@ -106,7 +107,8 @@ fn flow_on(consumer: &mut Subscriber, names: &[String], n: usize) {
     wait::until("the report of the syntax error", SOON, || {
         agent.log().unwrap().iter().any(|e| {
             e["at"].as_str().is_some_and(|a| a.contains("edited.yaml:"))
-                && e["problem"].as_str().is_some() && e["object"] == ""
+                && e["problem"].as_str().is_some()
+                && e["object"] == ""
         })
     })
     .unwrap();

@@ -94,7 +94,9 @@ fn build(context: &Context) -> Result<PathBuf> {
         .env("RUSTFLAGS", FLAGS)
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
         .args(["build", "--quiet", "--release", "--locked", "--target", &host]);
-    run_command(&mut build)?;
+    run_command(&mut build).context(
+        "if a dependency has changed, run: cargo update --workspace --manifest-path fuzz/Cargo.toml",
+    )?;
     Ok(context.target.join("fuzz").join(&host).join("release/lineside-fuzz"))
 }
 

@@ -148,7 +148,11 @@ fn python(context: &Context) -> Result<()> {
         python
     };
     // Debian's python3 comes without ensurepip, which venv needs.
-    if output(command("python3").args(["-c", "import ensurepip"])).is_ok() {
+    let whole = command("python3")
+        .args(["-c", "import ensurepip"])
+        .stderr(std::process::Stdio::null())
+        .status()?;
+    if whole.success() {
         run_command(&mut create("python3"))?;
     } else {
         install(&["python3-venv"])?;

@@ -49,8 +49,8 @@ pub struct SessionContext {
     pub origin: Arc<Origin>,
     /// Where samples and connection state go.
     pub emit: Arc<dyn Emit>,
-    /// Newer versions of the device that differ in nothing but points, intervals and limits. A
-    /// driver applies them without a new connection, or ends with [`Ended::Reconfigure`].
+    /// Newer versions of the device. A driver applies what it can without a new connection, and
+    /// ends with [`Ended::Reconfigure`] where it cannot.
     pub updates: watch::Receiver<Update>,
     /// Cancelled when the session has to end; it does so within one second.
     pub cancel: CancellationToken,
@@ -75,6 +75,17 @@ pub trait Emit: Send + Sync {
 
     /// Says that the connection is up; `endpoint` is for people and holds no secret.
     fn connected(&self, endpoint: &str);
+
+    /// Whether somebody looks at raw bytes now (`lineside tap`). A driver asks once per answer
+    /// and calls [`Emit::raw`] only then.
+    fn raw_wanted(&self) -> bool {
+        false
+    }
+
+    /// The bytes that carried the value of a point, as received.
+    fn raw(&self, origin: &Arc<Origin>, point: u32, bytes: &[u8]) {
+        let _ = (origin, point, bytes);
+    }
 }
 
 /// Completes once a batch is captured: `Ok` when every pipeline has it, `Err` when one of them
@@ -113,9 +124,7 @@ impl Future for Receipt {
     ) -> std::task::Poll<Self::Output> {
         match &mut self.0 {
             ReceiptState::Done => std::task::Poll::Ready(Ok(())),
-            ReceiptState::Waiting(rx) => {
-                Pin::new(rx).poll(cx).map(|r| r.map_err(|_| NotCaptured))
-            }
+            ReceiptState::Waiting(rx) => Pin::new(rx).poll(cx).map(|r| r.map_err(|_| NotCaptured)),
         }
     }
 }

@@ -28,3 +28,6 @@ pub use clock::{Clock, SystemClock, TimeQuality, UnixNanos};
 pub use fault::{Fault, FaultClass};
 pub use status::StatusCode;
 pub use value::Value;
+
+/// Read planning: what polling drivers schedule their requests with.
+pub use lineside_plan as plan;

@@ -10,17 +10,20 @@ use lineside_core::driver::{Driver, Emit, Ended, Receipt, SessionContext, Update
 use lineside_core::fault::{Fault, FaultClass};
 use lineside_core::{Batch, Origin, StatusCode};
 use lineside_crds::diagnostics::Code;
-use lineside_crds::model::Device;
+use lineside_crds::model::{Device, ObjectKey};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::Windows;
 use crate::backoff::{Backoff, STABLE, random_below};
 use crate::health::{DeviceFacts, FlapGuard, Verdict, judge_device};
+use crate::journal::Entry;
 use crate::last_value::{LastValues, Passed};
 use crate::route::{Route, Selection, deliver, select};
-use crate::snapshot::{DeviceSnapshot, PointSnapshot};
+use crate::snapshot::{DeviceSnapshot, PointSnapshot, PointsSnapshot};
+use crate::tap::Seen;
 
 /// How long a session may take to end after it was cancelled (driver contract).
 const CANCEL_GRACE: Duration = Duration::from_secs(1);
@@ -28,6 +31,7 @@ const CANCEL_GRACE: Duration = Duration::from_secs(1);
 /// What is known of one device, and the way of its samples into the pipelines.
 pub struct Hub {
     clock: Arc<dyn Clock>,
+    windows: Arc<Windows>,
     state: Mutex<State>,
 }
 
@@ -67,7 +71,7 @@ pub fn origin_of(device: &Device) -> Arc<Origin> {
 
 impl Hub {
     /// A hub for a device that was not seen before.
-    pub fn new(device: Arc<Device>, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(device: Arc<Device>, clock: Arc<dyn Clock>, windows: Arc<Windows>) -> Self {
         let now = Instant::now();
         let facts = DeviceFacts { waiting: device.points.len(), ..DeviceFacts::default() };
         let state = State {
@@ -82,11 +86,16 @@ impl Hub {
             counters: DeviceCounters::default(),
             device,
         };
-        Self { clock, state: Mutex::new(state) }
+        Self { clock, windows, state: Mutex::new(state) }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whose hub it is.
+    pub fn key(&self) -> ObjectKey {
+        self.lock().device.key.clone()
     }
 
     /// The device and its origin, as a session gets them.
@@ -146,6 +155,7 @@ impl Hub {
             state.facts.fault = None;
         }
         let batch = Arc::new(batch);
+        self.windows.tap.show(|| Seen::Decoded(batch.clone()));
         for (route, selection) in &state.routes {
             if own {
                 deliver(&batch, selection, &route.ring);
@@ -154,7 +164,7 @@ impl Hub {
                 deliver(&batch, &selection, &route.ring);
             }
         }
-        state.judge();
+        self.judge(state);
     }
 
     fn session_connected(&self, endpoint: &str) {
@@ -162,7 +172,7 @@ impl Hub {
         state.facts.connected = true;
         state.counters.sessions += 1;
         state.endpoint = endpoint.to_owned();
-        state.judge();
+        self.judge(&mut state);
     }
 
     fn session_failed(&self, fault: &Fault) {
@@ -171,7 +181,7 @@ impl Hub {
         state.facts.fault = Some((fault.class, fault.code, fault.chain()));
         let class = FaultClass::ALL.iter().position(|c| *c == fault.class).unwrap_or_default();
         state.counters.faults[class] += 1;
-        state.judge();
+        self.judge(&mut state);
     }
 
     fn session_closed(&self) {
@@ -193,7 +203,7 @@ impl Hub {
         };
         let overdue: Vec<u32> = state.table.overdue(Instant::now(), down).collect();
         if overdue.is_empty() {
-            state.judge();
+            self.judge(&mut state);
             return;
         }
         let now = self.clock.now();
@@ -211,20 +221,50 @@ impl Hub {
         (shortest / 2).clamp(Duration::from_millis(100), Duration::from_secs(1))
     }
 
+    fn judge(&self, state: &mut State) {
+        (state.facts.good, state.facts.bad, state.facts.waiting) = state.table.counts();
+        let now = Instant::now();
+        let verdict = state.flaps.pass(judge_device(&state.facts, state.device.availability), now);
+        if (verdict.health, verdict.code) != (state.verdict.health, state.verdict.code) {
+            state.since = now;
+            let device = &state.device.key;
+            let (reason, endpoint) = (verdict.reason, &*state.endpoint);
+            match verdict.code {
+                Some(code) => tracing::warn!(
+                    %device, reason, code = %code, endpoint, message = verdict.message,
+                    "Device is not healthy"
+                ),
+                None => tracing::info!(%device, reason, endpoint, "Device is well"),
+            }
+            self.windows.journal.add(Entry {
+                number: 0,
+                time: self.clock.now(),
+                subject: format!("device {device}"),
+                health: verdict.health,
+                reason,
+                code: verdict.code,
+                message: verdict.message.clone(),
+            });
+        }
+        state.verdict = verdict;
+    }
+
+    /// Last values of its points.
+    pub fn points(&self) -> PointsSnapshot {
+        let state = self.lock();
+        let points = state.table.entries().iter().map(|e| PointSnapshot {
+            value: e.value.clone(),
+            status: e.status,
+            time: e.time,
+        });
+        PointsSnapshot { device: state.device.clone(), points: points.collect() }
+    }
+
     /// What is known, for metrics and the local page.
     pub fn snapshot(&self) -> DeviceSnapshot {
         let state = self.lock();
-        let points = state.device.points.iter().zip(state.table.entries()).map(|(p, e)| {
-            PointSnapshot {
-                name: p.name.clone(),
-                value: e.value.clone(),
-                status: e.status,
-                time: e.time,
-            }
-        });
         DeviceSnapshot {
-            key: state.device.key.clone(),
-            protocol: state.device.protocol.type_name(),
+            device: state.device.clone(),
             endpoint: state.endpoint.clone(),
             connected: state.facts.connected,
             verdict: state.verdict.clone(),
@@ -233,31 +273,7 @@ impl Hub {
             bad: state.facts.bad,
             waiting: state.facts.waiting,
             counters: state.counters.clone(),
-            points: points.collect(),
         }
-    }
-}
-
-impl State {
-    fn judge(&mut self) {
-        (self.facts.good, self.facts.bad, self.facts.waiting) = self.table.counts();
-        let now = Instant::now();
-        let verdict =
-            self.flaps.pass(judge_device(&self.facts, self.device.availability), now);
-        if (verdict.health, verdict.code) != (self.verdict.health, self.verdict.code) {
-            self.since = now;
-            let (device, reason) = (&self.device.key, verdict.reason);
-            match verdict.code {
-                Some(code) => tracing::warn!(
-                    %device, reason, code = %code, endpoint = self.endpoint,
-                    message = verdict.message, "Device is not healthy"
-                ),
-                None => {
-                    tracing::info!(%device, reason, endpoint = self.endpoint, "Device is well")
-                }
-            }
-        }
-        self.verdict = verdict;
     }
 }
 
@@ -270,13 +286,22 @@ impl Emit for Hub {
     fn connected(&self, endpoint: &str) {
         self.session_connected(endpoint);
     }
+
+    fn raw_wanted(&self) -> bool {
+        self.windows.tap.wanted()
+    }
+
+    fn raw(&self, origin: &Arc<Origin>, point: u32, bytes: &[u8]) {
+        let (origin, bytes, time) = (origin.clone(), bytes.into(), self.clock.now());
+        self.windows.tap.show(|| Seen::Raw { origin, point, bytes, time });
+    }
 }
 
 /// Keeps a session running until cancelled. Ends the session's task when dropped.
 pub async fn supervise(
     hub: Arc<Hub>,
     driver: Option<Arc<dyn Driver>>,
-    updates: watch::Receiver<Update>,
+    mut updates: watch::Receiver<Update>,
     cancel: CancellationToken,
 ) {
     let mut ticker = tokio::time::interval(hub.tick_interval());
@@ -285,17 +310,17 @@ pub async fn supervise(
     let Some(driver) = driver else {
         let text = "this build has no driver for the protocol";
         hub.session_failed(&Fault::new(FaultClass::Config, Code::ConfigRejected, text));
-        wait(&hub, &mut ticker, &cancel, None).await;
+        while wait(&hub, &mut ticker, &cancel, &mut updates, None).await != Waited::Cancelled {}
         return;
     };
     // Many devices of one agent do not dial in the same instant.
     let jitter = random_below(hub.tick_interval().min(Duration::from_millis(500)));
-    if !wait(&hub, &mut ticker, &cancel, Some(jitter)).await {
+    if wait(&hub, &mut ticker, &cancel, &mut updates, Some(jitter)).await == Waited::Cancelled {
         return;
     }
     loop {
         let started = Instant::now();
-        let ended = session(&hub, &driver, updates.clone(), &mut ticker, &cancel).await;
+        let ended = session(&hub, &driver, &mut updates, &mut ticker, &cancel).await;
         let lasted = hub.is_connected() && started.elapsed() >= STABLE;
         let fault = match ended {
             Ended::Cancelled => return hub.session_closed(),
@@ -309,8 +334,12 @@ pub async fn supervise(
             backoff.reset();
         }
         hub.session_failed(&fault);
-        if !wait(&hub, &mut ticker, &cancel, Some(backoff.next_wait())).await {
-            return;
+        let limit = Some(backoff.next_wait());
+        match wait(&hub, &mut ticker, &cancel, &mut updates, limit).await {
+            Waited::Over => {}
+            // Somebody has just corrected the address: no reason to wait for the old one.
+            Waited::Updated => backoff.reset(),
+            Waited::Cancelled => return,
         }
     }
 }
@@ -319,10 +348,11 @@ pub async fn supervise(
 async fn session(
     hub: &Arc<Hub>,
     driver: &Arc<dyn Driver>,
-    mut updates: watch::Receiver<Update>,
+    updates: &mut watch::Receiver<Update>,
     ticker: &mut tokio::time::Interval,
     cancel: &CancellationToken,
 ) -> Ended {
+    // Seen: what the session gets from here on is newer.
     let Update { device, origin } = updates.borrow_and_update().clone();
     let token = CancellationToken::new();
     let context = SessionContext {
@@ -330,7 +360,7 @@ async fn session(
         epoch: 0,
         origin,
         emit: hub.clone(),
-        updates,
+        updates: updates.clone(),
         cancel: token.clone(),
     };
     let mut task = Owned(tokio::spawn(driver.session(device, context)));
@@ -353,13 +383,21 @@ fn panicked(error: tokio::task::JoinError) -> Ended {
     Ended::Failed(Fault::new(FaultClass::Bug, Code::DriverPanicked, text).because(error))
 }
 
-/// Ticks until `limit` is over (true) or the device is cancelled (false).
+#[derive(Debug, PartialEq, Eq)]
+enum Waited {
+    Over,
+    Updated,
+    Cancelled,
+}
+
+/// Ticks until `limit` is over, the device changes, or it is cancelled.
 async fn wait(
     hub: &Hub,
     ticker: &mut tokio::time::Interval,
     cancel: &CancellationToken,
+    updates: &mut watch::Receiver<Update>,
     limit: Option<Duration>,
-) -> bool {
+) -> Waited {
     let over = async {
         match limit {
             Some(limit) => tokio::time::sleep(limit).await,
@@ -369,8 +407,9 @@ async fn wait(
     tokio::pin!(over);
     loop {
         tokio::select! {
-            () = &mut over => return true,
-            () = cancel.cancelled() => return false,
+            () = &mut over => return Waited::Over,
+            () = cancel.cancelled() => return Waited::Cancelled,
+            Ok(()) = updates.changed() => return Waited::Updated,
             _ = ticker.tick() => hub.tick(),
         }
     }

@@ -15,11 +15,12 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::Windows;
 use crate::device::{self, Hub, Owned};
 use crate::ring::{Ledger, Ring};
 use crate::route::Route;
 use crate::sink::{self, Station, Surroundings};
-use crate::snapshot::{PipelineSnapshot, SinkSnapshot, Snapshot};
+use crate::snapshot::{PipelineSnapshot, PointsSnapshot, SinkSnapshot, Snapshot};
 
 /// Makes the sink of a destination; the agent's registry.
 pub type MakeSink = fn(&SinkKind) -> Result<Arc<dyn Sink>, Fault>;
@@ -55,6 +56,7 @@ pub struct Engine {
     devices: BTreeMap<ObjectKey, RunningDevice>,
     pipelines: BTreeMap<ObjectKey, RunningPipeline>,
     view: Arc<View>,
+    windows: Arc<Windows>,
 }
 
 struct RunningDevice {
@@ -83,7 +85,9 @@ struct Run {
 }
 
 impl Run {
-    fn start<F: Future<Output = ()> + Send + 'static>(make: impl FnOnce(CancellationToken) -> F) -> Self {
+    fn start<F: Future<Output = ()> + Send + 'static>(
+        make: impl FnOnce(CancellationToken) -> F,
+    ) -> Self {
         let cancel = CancellationToken::new();
         let task = Owned(tokio::spawn(make(cancel.clone())));
         Self { cancel, task }
@@ -109,7 +113,7 @@ struct ViewContent {
 }
 
 struct PipelineView {
-    key: ObjectKey,
+    pipeline: Arc<Pipeline>,
     ring: Arc<Ring>,
     stations: BTreeMap<Arc<str>, Arc<Station>>,
 }
@@ -123,6 +127,17 @@ impl View {
     }
 }
 
+impl View {
+    /// The points of one device.
+    pub fn points(&self, key: &ObjectKey) -> Option<PointsSnapshot> {
+        let hub = {
+            let content = self.content.lock().unwrap_or_else(PoisonError::into_inner);
+            content.hubs.iter().find(|h| h.key() == *key)?.clone()
+        };
+        Some(hub.points())
+    }
+}
+
 impl PipelineView {
     fn snapshot(&self) -> PipelineSnapshot {
         let (store_bytes, store_limit) = self.ring.usage();
@@ -132,7 +147,7 @@ impl PipelineView {
             Some(SinkSnapshot { name, ledger, station })
         });
         PipelineSnapshot {
-            key: self.key.clone(),
+            pipeline: self.pipeline.clone(),
             captured: self.ring.captured(),
             store_bytes,
             store_limit,
@@ -145,12 +160,17 @@ impl Engine {
     /// An engine that runs nothing yet.
     pub fn new(parts: Parts) -> Self {
         let (devices, pipelines) = (BTreeMap::new(), BTreeMap::new());
-        Self { parts, devices, pipelines, view: Arc::default() }
+        Self { parts, devices, pipelines, view: Arc::default(), windows: Arc::default() }
     }
 
     /// A handle to look at what runs.
     pub fn view(&self) -> Arc<View> {
         self.view.clone()
+    }
+
+    /// Where the data path shows what happens in it.
+    pub fn windows(&self) -> Arc<Windows> {
+        self.windows.clone()
     }
 
     /// Brings what runs to what is desired. What does not differ is not touched: its
@@ -199,13 +219,14 @@ impl Engine {
         rings.flatten().map(|(_, l)| l.buffered).sum()
     }
 
-    /// Stops devices that are gone, suspended, or have to be reached in another way.
+    /// Stops devices that are gone, suspended, or speak another protocol now; every other change
+    /// is the running session's to apply.
     async fn stop_devices(&mut self, wanted: &BTreeMap<ObjectKey, Arc<Device>>) {
         let mut stopping = Vec::new();
         for (key, running) in &mut self.devices {
             let stays = wanted
                 .get(key)
-                .is_some_and(|d| d.mode == Mode::Running && d.protocol == running.device.protocol);
+                .is_some_and(|d| d.mode == Mode::Running && same_protocol(d, &running.device));
             if !stays {
                 stopping.extend(running.run.take());
             }
@@ -238,7 +259,7 @@ impl Engine {
                     }
                 }
                 None => {
-                    let hub = Arc::new(Hub::new(device.clone(), self.parts.clock.clone()));
+                    let hub = self.hub(device.clone());
                     let updates = watch::Sender::new(hub.current());
                     let running = RunningDevice { device, hub, updates, run: None };
                     self.devices.insert(key.clone(), running);
@@ -251,13 +272,16 @@ impl Engine {
         to_start
     }
 
+    fn hub(&self, device: Arc<Device>) -> Arc<Hub> {
+        Arc::new(Hub::new(device, self.parts.clock.clone(), self.windows.clone()))
+    }
+
     fn start_device(&mut self, key: &ObjectKey) {
         let Some(running) = self.devices.get_mut(key) else { return };
         let protocol = running.device.protocol.type_name();
         let driver = self.parts.drivers.iter().find(|d| d.protocol() == protocol).cloned();
         let (hub, updates) = (running.hub.clone(), running.updates.subscribe());
-        running.run =
-            Some(Run::start(|cancel| device::supervise(hub, driver, updates, cancel)));
+        running.run = Some(Run::start(|cancel| device::supervise(hub, driver, updates, cancel)));
     }
 
     async fn apply_pipelines(&mut self, wanted: &BTreeMap<ObjectKey, Arc<Pipeline>>) {
@@ -269,20 +293,19 @@ impl Engine {
             }
         }
         for (key, pipeline) in wanted {
-            let running =
-                self.pipelines.entry(key.clone()).or_insert_with(|| RunningPipeline {
-                    pipeline: pipeline.clone(),
-                    ring: Ring::new(pipeline.store),
-                    sinks: BTreeMap::new(),
-                });
-            running.apply(pipeline.clone(), &self.parts).await;
+            let running = self.pipelines.entry(key.clone()).or_insert_with(|| RunningPipeline {
+                pipeline: pipeline.clone(),
+                ring: Ring::new(key.clone(), pipeline.store, self.windows.clone()),
+                sinks: BTreeMap::new(),
+            });
+            running.apply(pipeline.clone(), &self.parts, &self.windows).await;
         }
     }
 
     fn publish_view(&self) {
         let hubs = self.devices.values().map(|d| d.hub.clone()).collect();
-        let pipelines = self.pipelines.iter().map(|(key, p)| PipelineView {
-            key: key.clone(),
+        let pipelines = self.pipelines.values().map(|p| PipelineView {
+            pipeline: p.pipeline.clone(),
             ring: p.ring.clone(),
             stations: p.sinks.iter().map(|(n, s)| (n.clone(), s.station.clone())).collect(),
         });
@@ -292,7 +315,7 @@ impl Engine {
 }
 
 impl RunningPipeline {
-    async fn apply(&mut self, pipeline: Arc<Pipeline>, parts: &Parts) {
+    async fn apply(&mut self, pipeline: Arc<Pipeline>, parts: &Parts, windows: &Arc<Windows>) {
         self.ring.set_settings(pipeline.store);
         let runs = pipeline.mode == Mode::Running;
         let gone: Vec<Arc<str>> = self
@@ -318,7 +341,7 @@ impl RunningPipeline {
                 old.stop().await;
             }
             self.ring.add_sink(&spec.name);
-            let sink = RunningSink::new(spec, &pipeline, &self.ring, parts, runs);
+            let sink = RunningSink::new(spec, &pipeline, &self.ring, parts, windows, runs);
             self.sinks.insert(spec.name.clone(), sink);
         }
         self.pipeline = pipeline;
@@ -341,6 +364,7 @@ impl RunningSink {
         pipeline: &Pipeline,
         ring: &Arc<Ring>,
         parts: &Parts,
+        windows: &Arc<Windows>,
         runs: bool,
     ) -> Self {
         let identity = SinkIdentity {
@@ -349,7 +373,12 @@ impl RunningSink {
             pipeline: pipeline.key.clone(),
             sink: spec.name.clone(),
         };
-        let station = Arc::new(Station::new(identity, spec.kind.endpoint()));
+        let station = Arc::new(Station::new(
+            identity,
+            spec.kind.endpoint(),
+            parts.clock.clone(),
+            windows.clone(),
+        ));
         let sink = match (parts.make_sink)(&spec.kind) {
             Ok(sink) => Some(sink),
             Err(fault) => {
@@ -357,8 +386,7 @@ impl RunningSink {
                 None
             }
         };
-        let around =
-            Surroundings { clock: parts.clock.clone(), secrets: parts.secrets.clone() };
+        let around = Surroundings { clock: parts.clock.clone(), secrets: parts.secrets.clone() };
         let run = sink.filter(|_| runs).map(|sink| {
             let (station, ring) = (station.clone(), ring.clone());
             Run::start(|cancel| sink::supervise(station, sink, ring, around, cancel))
@@ -371,6 +399,10 @@ impl RunningSink {
             run.stop().await;
         }
     }
+}
+
+fn same_protocol(a: &Device, b: &Device) -> bool {
+    a.protocol.type_name() == b.protocol.type_name()
 }
 
 /// Nothing is given up silently.

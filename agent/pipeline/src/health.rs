@@ -24,8 +24,7 @@ pub enum Health {
 
 impl Health {
     /// Every value, for metrics.
-    pub const ALL: [Self; 4] =
-        [Self::Healthy, Self::Degraded, Self::Unavailable, Self::Unknown];
+    pub const ALL: [Self; 4] = [Self::Healthy, Self::Degraded, Self::Unavailable, Self::Unknown];
 
     /// The word of the API.
     pub fn label(self) -> &'static str {
@@ -91,11 +90,10 @@ pub fn judge_device(facts: &DeviceFacts, availability: Availability) -> Verdict 
         return Verdict::ill(Health::Degraded, Code::AllPointsBad, text);
     }
     match (&facts.fault, availability) {
-        (Some((class, _, text)), Availability::Intermittent)
-            if matches!(class, FaultClass::Unreachable | FaultClass::Timeout) =>
-        {
-            Verdict::ill(Health::Unavailable, Code::DeviceOff, text.clone())
-        }
+        (
+            Some((FaultClass::Unreachable | FaultClass::Timeout, _, text)),
+            Availability::Intermittent,
+        ) => Verdict::ill(Health::Unavailable, Code::DeviceOff, text.clone()),
         (Some((_, code, text)), _) => Verdict::ill(Health::Unavailable, *code, text.clone()),
         (None, _) if facts.bad > 0 => {
             Verdict::ill(Health::Unavailable, Code::NoData, "no data within the deadline".into())

@@ -13,6 +13,7 @@ pub mod backoff;
 pub mod device;
 pub mod engine;
 pub mod health;
+pub mod journal;
 pub mod last_value;
 pub mod metrics;
 pub mod range_set;
@@ -20,6 +21,16 @@ pub mod ring;
 pub mod route;
 pub mod sink;
 pub mod snapshot;
+pub mod tap;
 
 pub use engine::{Desired, Engine, Parts};
 pub use snapshot::Snapshot;
+
+/// Where the data path shows what happens in it.
+#[derive(Debug, Default)]
+pub struct Windows {
+    /// Recent changes of health.
+    pub journal: journal::Journal,
+    /// What flows, while somebody looks.
+    pub tap: tap::Tap,
+}

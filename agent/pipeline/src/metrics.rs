@@ -113,7 +113,7 @@ impl Sheet {
 
     fn devices(&self, all: &[DeviceSnapshot]) -> Result<(), MetricsError> {
         let key = |d: &DeviceSnapshot, more: &[&str]| {
-            let key = [&*d.key.namespace, &*d.key.name];
+            let key = [&*d.device.key.namespace, &*d.device.key.name];
             key.iter().chain(more).map(|s| (*s).to_owned()).collect::<Vec<_>>()
         };
         self.counter(
@@ -165,16 +165,15 @@ impl Sheet {
             "1 for the health that the device has now.",
             &["namespace", "device", "health"],
             all.iter().flat_map(|d| {
-                Health::ALL.map(|h| {
-                    (key(d, &[h.label()]), f64::from(u8::from(h == d.verdict.health)))
-                })
+                Health::ALL
+                    .map(|h| (key(d, &[h.label()]), f64::from(u8::from(h == d.verdict.health))))
             }),
         )
     }
 
     fn pipelines(&self, all: &[PipelineSnapshot]) -> Result<(), MetricsError> {
         let key = |p: &PipelineSnapshot, more: &[&str]| {
-            let key = [&*p.key.namespace, &*p.key.name];
+            let key = [&*p.pipeline.key.namespace, &*p.pipeline.key.name];
             key.iter().chain(more).map(|s| (*s).to_owned()).collect::<Vec<_>>()
         };
         let pairs = || all.iter().flat_map(|p| p.sinks.iter().map(move |s| (p, s)));
@@ -236,9 +235,7 @@ impl Sheet {
             "lineside_sink_connected",
             "1 while a session is connected.",
             &SINK,
-            pairs().map(|(p, s)| {
-                (key(p, &[&s.name]), f64::from(u8::from(s.station.connected)))
-            }),
+            pairs().map(|(p, s)| (key(p, &[&s.name]), f64::from(u8::from(s.station.connected)))),
         )?;
         self.counter(
             "lineside_sink_sessions_total",

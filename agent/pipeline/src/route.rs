@@ -56,8 +56,7 @@ pub fn deliver(batch: &Arc<Batch>, selection: &Selection, ring: &Ring) {
         Selection::Nothing => {}
         Selection::All => ring.append(batch.clone()),
         Selection::Some(wanted) => {
-            let part =
-                batch.select(|s| wanted.get(s.point as usize).copied().unwrap_or_default());
+            let part = batch.select(|s| wanted.get(s.point as usize).copied().unwrap_or_default());
             ring.append(Arc::new(part));
         }
     }

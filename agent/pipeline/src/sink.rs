@@ -12,9 +12,11 @@ use lineside_crds::diagnostics::Code;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::Windows;
 use crate::backoff::{Backoff, STABLE, random_below};
 use crate::device::Owned;
 use crate::health::{Health, Verdict};
+use crate::journal::Entry;
 use crate::ring::Ring;
 
 /// How long a session may take to end after it was cancelled (sink contract).
@@ -25,6 +27,8 @@ const START_SPREAD: Duration = Duration::from_millis(100);
 /// What is known of one sink.
 pub struct Station {
     identity: SinkIdentity,
+    clock: Arc<dyn Clock>,
+    windows: Arc<Windows>,
     state: Mutex<State>,
 }
 
@@ -62,7 +66,12 @@ pub struct StationSnapshot {
 
 impl Station {
     /// A sink that was not connected yet.
-    pub fn new(identity: SinkIdentity, endpoint: String) -> Self {
+    pub fn new(
+        identity: SinkIdentity,
+        endpoint: String,
+        clock: Arc<dyn Clock>,
+        windows: Arc<Windows>,
+    ) -> Self {
         let verdict = Verdict {
             health: Health::Unknown,
             reason: "Connecting",
@@ -71,7 +80,7 @@ impl Station {
         };
         let faults = [0; FaultClass::ALL.len()];
         let state = State { endpoint, connected: false, verdict, sessions: 0, faults };
-        Self { identity, state: Mutex::new(state) }
+        Self { identity, clock, windows, state: Mutex::new(state) }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -105,6 +114,21 @@ impl Station {
                 "Sink does not deliver"
             );
         }
+        self.set(&mut state, verdict);
+    }
+
+    fn set(&self, state: &mut State, verdict: Verdict) {
+        if (state.verdict.health, state.verdict.code) != (verdict.health, verdict.code) {
+            self.windows.journal.add(Entry {
+                number: 0,
+                time: self.clock.now(),
+                subject: format!("sink {}/{}", self.identity.pipeline, self.identity.sink),
+                health: verdict.health,
+                reason: verdict.reason,
+                code: verdict.code,
+                message: verdict.message.clone(),
+            });
+        }
         state.verdict = verdict;
     }
 
@@ -127,12 +151,13 @@ impl SinkState for Station {
         state.connected = true;
         state.sessions += 1;
         state.endpoint = endpoint.to_owned();
-        state.verdict = Verdict {
+        let verdict = Verdict {
             health: Health::Healthy,
             reason: "Delivering",
             code: None,
             message: String::new(),
         };
+        self.set(&mut state, verdict);
         tracing::info!(
             pipeline = %self.identity.pipeline, sink = &*self.identity.sink, endpoint,
             "Sink is connected"

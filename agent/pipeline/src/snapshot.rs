@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lineside_core::{StatusCode, UnixNanos, Value};
-use lineside_crds::model::ObjectKey;
+use lineside_crds::model::{Device, Pipeline};
 
 use crate::device::DeviceCounters;
 use crate::health::Verdict;
@@ -24,10 +24,8 @@ pub struct Snapshot {
 /// One device.
 #[derive(Clone, Debug)]
 pub struct DeviceSnapshot {
-    /// Its identity.
-    pub key: ObjectKey,
-    /// `spec.protocol.type`.
-    pub protocol: &'static str,
+    /// Its configuration.
+    pub device: Arc<Device>,
     /// Where it is.
     pub endpoint: String,
     /// A session is connected.
@@ -44,15 +42,20 @@ pub struct DeviceSnapshot {
     pub waiting: usize,
     /// Totals.
     pub counters: DeviceCounters,
-    /// Last values, in the order of the YAML.
+}
+
+/// The points of one device, in the order of its YAML.
+#[derive(Clone, Debug)]
+pub struct PointsSnapshot {
+    /// Its configuration.
+    pub device: Arc<Device>,
+    /// One for each point of it.
     pub points: Vec<PointSnapshot>,
 }
 
 /// One point.
 #[derive(Clone, Debug)]
 pub struct PointSnapshot {
-    /// Its name.
-    pub name: Arc<str>,
     /// Last value; Null while Bad or never seen.
     pub value: Value,
     /// Last quality; `None` before the first sample.
@@ -64,8 +67,8 @@ pub struct PointSnapshot {
 /// One pipeline.
 #[derive(Clone, Debug)]
 pub struct PipelineSnapshot {
-    /// Its identity.
-    pub key: ObjectKey,
+    /// Its configuration.
+    pub pipeline: Arc<Pipeline>,
     /// Samples taken in.
     pub captured: u64,
     /// Bytes in the store.

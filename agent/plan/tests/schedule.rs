@@ -4,9 +4,11 @@
 mod sim;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use lineside_plan::{Limits, PointSpec, ReaderConfig, SpaceId, estimate};
+use lineside_plan::{
+    Action, Event, Limits, Outcome, PointSpec, Reader, ReaderConfig, SpaceId, Why, estimate,
+};
 use proptest::prelude::*;
 use sim::{Device, MS, S, Sim, point};
 
@@ -71,6 +73,44 @@ fn the_estimate_is_what_a_healthy_device_sees() {
     assert!((load.requests_per_second - requests).abs() < 0.05, "{load:?} {requests}");
     assert!((load.units_per_second - f64::from(units) / 300.0).abs() < 5.0);
     assert_eq!(sim.reader.report().load, load);
+}
+
+#[test]
+fn while_a_request_is_out_the_reader_waits_for_its_timeout() {
+    let (now, mut events) = (Instant::now(), Vec::new());
+    let limits = |_| Limits { max_len: 10, max_gap: 0 };
+    let mut reader = Reader::new(vec![point(0, 1, 0, S)], limits, ReaderConfig::default(), now, 0);
+    assert!(matches!(reader.next(now, &mut events), Action::Send(_)));
+    assert_eq!(reader.next(now + S, &mut events), Action::Wait(now + 2 * S));
+}
+
+#[test]
+fn a_lost_connection_leaves_no_point_without_an_outcome_and_forgets_nothing() {
+    let (now, mut events) = (Instant::now(), Vec::new());
+    let limits = |_| Limits { max_len: 10, max_gap: 0 };
+    let points = (0..30).map(|i| point(i, 1, i as u32, S)).collect();
+    let mut reader = Reader::new(points, limits, ReaderConfig::default(), now, 0);
+    let Action::Send(first) = reader.next(now, &mut events) else { panic!("due at once") };
+    assert!(reader.answer(first.token, now, Outcome::Data, &mut events));
+    let Action::Send(second) = reader.next(now, &mut events) else { panic!("three blocks") };
+    events.clear();
+    reader.abort(&mut events);
+    let bad = |e: &&Event| matches!(e, Event::Bad { why: Why::Timeout, .. });
+    assert_eq!(events.iter().filter(bad).count(), 20);
+    assert_eq!(events.last(), Some(&Event::CycleDone { tick: now, points: 30 }));
+    events.clear();
+    assert!(!reader.answer(second.token, now, Outcome::Data, &mut events), "stale by now");
+    assert_eq!(reader.next(now, &mut events), Action::Wait(now + S));
+    assert!(matches!(reader.next(now + S, &mut events), Action::Send(_)));
+}
+
+#[test]
+fn nothing_to_read_is_nothing_to_do() {
+    let now = Instant::now();
+    let limits = |_| Limits { max_len: 10, max_gap: 0 };
+    let mut reader = Reader::new(Vec::new(), limits, ReaderConfig::default(), now, 0);
+    assert!(matches!(reader.next(now, &mut Vec::new()), Action::Wait(at) if at > now + S));
+    assert_eq!(estimate(&[], limits), reader.report().load);
 }
 
 proptest! {

@@ -172,15 +172,18 @@ impl<'a> Watch<'a> {
         let verdict = self.book.turn(&files);
         self.report(&verdict.problems);
         let errors = verdict.problems.iter().filter(|p| p.code.level() == Level::Error).count();
-        let (devices, pipelines) =
-            (verdict.desired.devices.len(), verdict.desired.pipelines.len());
+        let (devices, pipelines) = (verdict.desired.devices.len(), verdict.desired.pipelines.len());
         engine.apply(verdict.desired).await;
         shown.config_applied.fetch_add(1, Ordering::Relaxed);
         shown.config_problems.store(errors as u64, Ordering::Relaxed);
         shown.config_rejected.store(verdict.rejected as u64, Ordering::Relaxed);
         shown.ready.store(true, Ordering::Relaxed);
         tracing::info!(
-            devices, pipelines, errors, rejected = verdict.rejected, "Configuration applied"
+            devices,
+            pipelines,
+            errors,
+            rejected = verdict.rejected,
+            "Configuration applied"
         );
     }
 
@@ -192,12 +195,23 @@ impl<'a> Watch<'a> {
             let object = p.object.as_deref().unwrap_or_default();
             if p.code.level() == Level::Error {
                 tracing::error!(
-                    at, code, reason, object, field = p.field, problem = p.message,
-                    next = p.code.next(), "Configuration is broken here"
+                    at,
+                    code,
+                    reason,
+                    object,
+                    field = p.field,
+                    problem = p.message,
+                    next = p.code.next(),
+                    "Configuration is broken here"
                 );
             } else {
                 tracing::warn!(
-                    at, code, reason, object, field = p.field, problem = p.message,
+                    at,
+                    code,
+                    reason,
+                    object,
+                    field = p.field,
+                    problem = p.message,
                     "Configuration warning"
                 );
             }

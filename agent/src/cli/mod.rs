@@ -11,14 +11,19 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 /// Reads industrial devices, keeps quality and time honest, and delivers to brokers.
 #[derive(Debug, Parser)]
-#[command(name = "lineside", version, arg_required_else_help = true, after_help = "\
+#[command(
+    name = "lineside",
+    version,
+    arg_required_else_help = true,
+    after_help = "\
 Examples:
   lineside read modbus-tcp://10.20.0.11 --point temp=holding-register:100:REAL
   lineside validate -f plant/
   lineside agent --config plant/
   lineside explain LNS-1003
 
-Exit codes: 0 ok, 1 findings, 2 usage, 3 unreachable.")]
+Exit codes: 0 ok, 1 findings, 2 usage, 3 unreachable."
+)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,

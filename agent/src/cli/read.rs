@@ -125,8 +125,7 @@ fn print(args: &Args, device: &Device, readings: &[Reading]) -> anyhow::Result<E
         .collect();
     if args.output == Output::Json {
         let rows: Vec<_> = rows.iter().map(Row::json).collect();
-        let report =
-            serde_json::json!({"endpoint": device.protocol.endpoint(), "points": rows});
+        let report = serde_json::json!({"endpoint": device.protocol.endpoint(), "points": rows});
         writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
     } else {
         let mut table =

@@ -174,9 +174,9 @@ registry! {
         "The file is larger than 8 MiB, so it is not read."
         => "Split it into several files below one directory.";
     1019 Error YamlTooComplex:
-        "The document is nested too deeply or grows too much through aliases, so it is not \
-         read."
-        => "Write the repeated parts out instead of using anchors and aliases.";
+        "The document is nested too deeply, has more values than any valid object, or grows too \
+         much through aliases, so it is not read."
+        => "Write one object per document, and repeated parts out instead of through aliases.";
     1020 Error FileUnreadable:
         "The file cannot be read, or is not UTF-8 text."
         => "Check the path, its permissions and its encoding, for example with `file PATH`.";
@@ -308,10 +308,10 @@ registry! {
         "The size is not a Kubernetes quantity within its bounds."
         => "Write a whole number with a binary or decimal suffix, for example `16Mi`, `1Gi` or \
             `500M`.";
-    1078 Error PasswordNeedsUsername:
-        "A credentials reference must name different keys for user name and password."
+    1078 Error CredentialKeysEqual:
+        "User name and password are two keys of one Secret, and here both have one name."
         => "Give `usernameKey` and `passwordKey` different values.";
-    1079 Error Int64WithoutNumbers:
+    1079 Error Int64WithoutJson:
         "`int64` chooses how 64-bit integers are written in JSON, and `encoding: Value` \
          writes no JSON message."
         => "Remove `int64`, or use `encoding: JSON` or `FlatJSON`.";

@@ -97,7 +97,12 @@ pub fn parse(text: &str) -> Result<Address, AddressError> {
     let data_type = match type_name {
         Some(name) => DataType::parse(name).ok_or_else(|| {
             let known = DataType::ALL.iter().map(|t| t.name());
-            AddressError::UnknownType(shown(name), did_you_mean(name, known))
+            let hint = match name.split('(').next() {
+                Some("STRING") => "; text is CHAR[n], n being its characters".into(),
+                Some("WSTRING") => "; wide text is WCHAR[n], n being its characters".into(),
+                _ => did_you_mean(name, known),
+            };
+            AddressError::UnknownType(shown(name), hint)
         })?,
         None if area.is_bits() => DataType::Bool,
         None => DataType::Int,
@@ -369,6 +374,7 @@ mod tests {
             ("holding-register:1:CHAR[4294967295]", Code::AddressOutOfRange),
             ("holding-register:1:FLOAT", Code::UnknownDataType),
             ("holding-register:1:real", Code::UnknownDataType),
+            ("holding-register:1:STRING(20)", Code::UnknownDataType),
             ("holding-register:1:", Code::UnknownDataType),
             ("coil:1:INT", Code::TypeDoesNotFitArea),
             ("holding-register:1:INT[2]", Code::ArrayUnsupported),

@@ -55,7 +55,7 @@ pub fn validate_device(
     meta: &Meta,
     spec: &DeviceConnectionSpec,
 ) -> Result<Device, Vec<Diagnostic>> {
-    judge(Kind::DeviceConnection, spec, || device::judge(meta, spec)).into_result()
+    judge_device(meta, &untyped(spec)).into_result()
 }
 
 /// Validates a Pipeline.
@@ -63,7 +63,7 @@ pub fn validate_device(
 /// # Errors
 /// Every error that the schema and the rules behind it find, never only the first.
 pub fn validate_pipeline(meta: &Meta, spec: &PipelineSpec) -> Result<Pipeline, Vec<Diagnostic>> {
-    judge(Kind::Pipeline, spec, || pipeline::judge(meta, spec)).into_result()
+    judge_pipeline(meta, &untyped(spec)).into_result()
 }
 
 /// Judges a DeviceConnection from its untyped spec: schema, then rules, warnings included.
@@ -82,15 +82,9 @@ impl<T> Judged<T> {
     }
 }
 
-fn judge<S: serde::Serialize, T>(
-    kind: Kind,
-    spec: &S,
-    rules: impl FnOnce() -> Judged<T>,
-) -> Judged<T> {
-    // Specs are plain data, so they always serialize; null would be reported by the schema.
-    let value = serde_json::to_value(spec).unwrap_or_default();
-    let checked = schema::check::check(schema::spec(kind), &value, &FieldPath::spec());
-    merge(checked.problems, Some(rules()))
+/// Specs are plain data, so they always serialize; the schema would refuse null.
+fn untyped(spec: &impl serde::Serialize) -> Value {
+    serde_json::to_value(spec).unwrap_or_default()
 }
 
 fn judge_value<S: serde::de::DeserializeOwned, T>(

@@ -84,7 +84,7 @@ fn mqtt_settings(spec: &MqttSpec, at: &FieldPath, findings: &mut Vec<Diagnostic>
     };
     if spec.int64.is_some() && encoding == Encoding::Value {
         let message = "int64 has no meaning with encoding Value; remove it".to_owned();
-        say(Code::Int64WithoutNumbers, at.key("int64"), message);
+        say(Code::Int64WithoutJson, at.key("int64"), message);
     }
     let default = match encoding {
         Encoding::Value => api::VALUE_TOPIC_DEFAULT,
@@ -113,7 +113,7 @@ fn mqtt_settings(spec: &MqttSpec, at: &FieldPath, findings: &mut Vec<Diagnostic>
         let password = key(&c.password_key, "password");
         if username == password {
             let message = "usernameKey and passwordKey are the same key".to_owned();
-            say(Code::PasswordNeedsUsername, at.key("credentialsRef"), message);
+            say(Code::CredentialKeysEqual, at.key("credentialsRef"), message);
         }
         CredentialsRef { username, password: Some(password) }
     });

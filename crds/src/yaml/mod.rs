@@ -120,6 +120,7 @@ fn load_document(label: &str, part: &documents::Part<'_>) -> LoadedDocument {
                 object: None,
             };
             document.problems.push(problem);
+            bound_lines(&mut document, part);
             return document;
         }
     }
@@ -144,6 +145,7 @@ fn load_document(label: &str, part: &documents::Part<'_>) -> LoadedDocument {
         // Which of the two was meant is not ours to guess.
         document.object = None;
     }
+    bound_lines(&mut document, part);
     document.problems.sort_by_key(|p| (p.line, p.column, p.code));
     document
 }
@@ -156,6 +158,15 @@ pub fn values(text: &str) -> Vec<serde_json::Value> {
         .filter(|part| spans::read(&part.text).is_ok())
         .filter_map(|part| serde_yaml::from_str(&part.text).ok())
         .collect()
+}
+
+/// YAML counts a lone carriage return as a line break (1.2.2, 5.4), most editors do not, and
+/// neither does the split into documents: no problem may point beyond the last line feed.
+fn bound_lines(document: &mut LoadedDocument, part: &documents::Part<'_>) {
+    let last = part.first_line + part.text.matches('\n').count();
+    for problem in &mut document.problems {
+        problem.line = problem.line.min(last);
+    }
 }
 
 /// A value could not be written as YAML.
@@ -210,6 +221,8 @@ mod tests {
         assert!(matches!(codes(&deep)[0].0, Code::YamlTooComplex | Code::YamlSyntax));
         let deep = format!("{}{}", "[".repeat(100), "]".repeat(100));
         assert_eq!(codes(&deep)[0].0, Code::YamlTooComplex);
+        let wide = format!("a: [{}]", "x,".repeat(200_001));
+        assert_eq!(codes(&wide)[0].0, Code::YamlTooComplex);
         let deep = "- ".repeat(5_000);
         assert_eq!(codes(&deep)[0].0, Code::YamlTooComplex);
     }

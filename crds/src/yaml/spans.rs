@@ -8,16 +8,20 @@ use crate::diagnostics::{Code, FieldPath, Segment};
 
 /// Deepest nesting; our own kinds need less than 12.
 const MOST_DEPTH: usize = 64;
+/// Most values of one document; the largest valid object has less than a tenth of it.
+const MOST_NODES: usize = 200_000;
 /// Most nodes that aliases may add.
 const MOST_ALIASED: usize = 100_000;
 
 /// Line and column from one, counted from the start of the document's text.
 pub(super) type Place = (usize, usize);
 
-/// Index from path to place.
+/// Index from path to place: a tree, so that a large document costs one step per node.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Spans {
-    places: HashMap<FieldPath, Node>,
+    /// The document's own value is the first.
+    nodes: Vec<Node>,
+    children: HashMap<(usize, Segment), usize>,
     duplicates: Vec<(FieldPath, Place)>,
 }
 
@@ -33,15 +37,20 @@ impl Spans {
     /// Where to point at for a finding: at the value if it is wrong, at the key if the key is
     /// or if the value is a whole block; at the nearest place above what is not there.
     pub(super) fn place(&self, field: &FieldPath, code: Code) -> Option<Place> {
-        let mut at = field.clone();
-        loop {
-            if let Some(node) = self.places.get(&at) {
-                let at_key = matches!(code, Code::UnknownField | Code::MissingField);
-                let value = node.scalar.filter(|_| !at_key);
-                return Some(value.unwrap_or(node.head));
+        let mut at = 0;
+        let mut whole = true;
+        for segment in &field.0 {
+            match self.children.get(&(at, segment.clone())) {
+                Some(child) => at = *child,
+                None => {
+                    whole = false;
+                    break;
+                }
             }
-            at = at.parent()?;
         }
+        let node = self.nodes.get(at)?;
+        let at_key = matches!(code, Code::UnknownField | Code::MissingField);
+        Some(node.scalar.filter(|_| whole && !at_key).unwrap_or(node.head))
     }
 
     /// Keys that stand twice in one mapping, with the place of the second.
@@ -61,11 +70,23 @@ pub(super) struct SpanError {
 impl From<ScanError> for SpanError {
     fn from(error: ScanError) -> Self {
         let (line, column) = place_of(error.marker().line(), error.marker().col());
-        // Messages of the scanner say what is wrong, not what stands there; names of anchors
-        // and tags are cut off all the same.
-        let message = error.info().split(['"', '\'', '`']).next().unwrap_or_default();
-        Self { code: Code::YamlSyntax, line, column, message: message.trim_end().to_owned() }
+        Self { code: Code::YamlSyntax, line, column, message: unquoting(error.info()) }
     }
+}
+
+/// Messages of the scanner say what is wrong and quote single characters; anything longer that
+/// they quote comes from the document and is left out.
+fn unquoting(info: &str) -> String {
+    let mut out = String::new();
+    for (i, part) in info.split(['\'', '`', '"']).enumerate() {
+        let quoted = i % 2 == 1;
+        match quoted {
+            true if part.chars().count() > 3 => out.push_str("..."),
+            _ => out.push_str(part),
+        }
+        out.push(' ');
+    }
+    out.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// Indexes one document.
@@ -74,6 +95,10 @@ pub(super) fn read(text: &str) -> Result<Spans, SpanError> {
     for event in Parser::new_from_str(text) {
         let (event, span) = event?;
         reader.event(&event, span)?;
+        if reader.spans.nodes.len() > MOST_NODES {
+            let at = place_of(span.start.line(), span.start.col());
+            return Err(complain(Code::YamlTooComplex, at, "too many values in one document"));
+        }
     }
     Ok(reader.spans)
 }
@@ -81,7 +106,6 @@ pub(super) fn read(text: &str) -> Result<Spans, SpanError> {
 #[derive(Default)]
 struct Reader {
     spans: Spans,
-    path: FieldPath,
     open: Vec<Container>,
     /// Nodes below each finished anchor, aliases expanded.
     weights: HashMap<usize, usize>,
@@ -90,6 +114,9 @@ struct Reader {
 }
 
 struct Container {
+    /// Its node, and how it was reached.
+    node: usize,
+    segment: Option<Segment>,
     kind: ContainerKind,
     anchor: usize,
     nodes: usize,
@@ -115,11 +142,10 @@ impl Reader {
                     return Err(complain(Code::YamlSyntax, at, "a second document begins here"));
                 }
             }
-            Event::Scalar(text, _, anchor, _) => {
-                if !self.take_key(text, at) {
-                    self.begin(at, Some(at));
-                    self.done(1, *anchor);
-                }
+            Event::Scalar(text, ..) if self.take_key(text, at) => {}
+            Event::Scalar(_, _, anchor, _) => {
+                self.begin(at, Some(at));
+                self.done(1, *anchor);
             }
             Event::Alias(anchor) => {
                 // An anchor that is still open contains itself.
@@ -147,10 +173,10 @@ impl Reader {
                 if self.waits_for_key() {
                     return Err(complain(Code::YamlSyntax, at, "a key that is no text"));
                 }
-                self.begin(at, None);
+                let (node, segment) = self.begin(at, None);
                 let kind = if list { ContainerKind::List(0) } else { ContainerKind::Key };
                 let keys = HashSet::new();
-                self.open.push(Container { kind, anchor: *anchor, nodes: 1, keys });
+                self.open.push(Container { node, segment, kind, anchor: *anchor, nodes: 1, keys });
             }
             Event::SequenceEnd | Event::MappingEnd => {
                 if let Some(closed) = self.open.pop() {
@@ -174,31 +200,35 @@ impl Reader {
         }
         container.kind = ContainerKind::Value(text.to_owned(), at);
         if !container.keys.insert(text.to_owned()) {
-            self.spans.duplicates.push((self.path.key(text), at));
+            let path = self.path().key(text);
+            self.spans.duplicates.push((path, at));
         }
         true
     }
 
-    /// Enters a value: its path is the innermost container's next place.
-    fn begin(&mut self, at: Place, scalar: Option<Place>) {
-        let head = match self.open.last().map(|c| &c.kind) {
-            Some(ContainerKind::List(i)) => {
-                self.path.0.push(Segment::Index(*i));
-                at
-            }
-            Some(ContainerKind::Value(key, head)) => {
-                self.path.0.push(Segment::Key(key.clone()));
-                *head
-            }
-            _ => at,
+    /// Path of the innermost container.
+    fn path(&self) -> FieldPath {
+        FieldPath(self.open.iter().filter_map(|c| c.segment.clone()).collect())
+    }
+
+    /// Adds the value that stands at the innermost container's next place.
+    fn begin(&mut self, at: Place, scalar: Option<Place>) -> (usize, Option<Segment>) {
+        let node = self.spans.nodes.len();
+        let (head, segment) = match self.open.last().map(|c| &c.kind) {
+            Some(ContainerKind::List(i)) => (at, Some(Segment::Index(*i))),
+            Some(ContainerKind::Value(key, head)) => (*head, Some(Segment::Key(key.clone()))),
+            _ => (at, None),
         };
-        // The second of two equal keys must not hide the first; it is reported by itself.
-        self.spans.places.entry(self.path.clone()).or_insert(Node { head, scalar });
+        self.spans.nodes.push(Node { head, scalar });
+        if let (Some(container), Some(segment)) = (self.open.last(), &segment) {
+            // The second of two equal keys must not hide the first; it is reported by itself.
+            self.spans.children.entry((container.node, segment.clone())).or_insert(node);
+        }
+        (node, segment)
     }
 
     /// Leaves a value of so many nodes.
     fn done(&mut self, nodes: usize, anchor: usize) {
-        self.path.0.pop();
         if anchor > 0 {
             self.weights.insert(anchor, nodes);
         }

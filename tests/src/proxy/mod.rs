@@ -280,7 +280,7 @@ impl Shared {
         }
     }
 
-    /// The server's side of a new connection; a server that is not there resets the client.
+    /// The server's side of a new connection; without one the client's is closed.
     fn connect(self: &Arc<Self>, client: TcpStream) {
         self.accepts.fetch_add(1, Ordering::SeqCst);
         let server = TcpStream::connect_timeout(&self.upstream, Duration::from_secs(5));

@@ -13,6 +13,9 @@ mod string;
 mod time;
 mod value;
 
+#[cfg(test)]
+mod golden;
+
 use crate::sink::{Record, RecordId};
 
 pub use time::write_rfc3339;

@@ -3,6 +3,13 @@
 //! devices, a sink with acknowledgements; each passes the kit, and the kit finds what broken
 //! versions of them do wrong.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "everything here is a test; the lints know only test functions"
+)]
+
 mod broken_drivers;
 mod broken_sinks;
 mod lines;

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use lineside_core::plan::{Outcome, Refusal, Request};
 use lineside_core::{Fault, FaultClass, StatusCode};
 use lineside_crds::diagnostics::Code;
-use lineside_plan::{Outcome, Refusal, Request};
 
 use crate::connection::{self, Connection};
 use crate::points;

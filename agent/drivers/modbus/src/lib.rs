@@ -1,7 +1,7 @@
 //! The Modbus TCP driver: reads coils, discrete inputs, holding and input registers.
 //!
 //! ```text
-//! Device -> points -> lineside_plan::Reader -> exchange -> connection <-> wire <-> device
+//! Device -> points -> lineside_core::plan::Reader -> exchange -> connection <-> wire <-> device
 //!                            ^                    |
 //!                            '----- outcome ------+--> decode -> Batch -> Emit
 //! ```
@@ -18,6 +18,7 @@ mod points;
 mod reason;
 mod refusal;
 mod session;
+mod silence;
 pub mod wire;
 
 use std::sync::Arc;

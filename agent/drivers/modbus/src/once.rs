@@ -4,10 +4,10 @@
 use std::sync::Arc;
 
 use lineside_core::driver::Reading;
+use lineside_core::plan::{Action, Event, Events};
 use lineside_core::{Clock, Fault, FaultClass, StatusCode, Value};
 use lineside_crds::diagnostics::Code;
 use lineside_crds::model::Device;
-use lineside_plan::{Action, Event, Events};
 use tokio::time::Instant;
 
 use crate::connection::Connection;

@@ -1,12 +1,12 @@
 //! A device's points as the planner and the decoder want them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
+use lineside_core::plan::{Limits, PointSpec, SpaceId, Span};
 use lineside_core::{Fault, FaultClass, Value};
 use lineside_crds::diagnostics::Code;
 use lineside_crds::modbus::{self, Area, ByteOrder, DataType, Settings};
 use lineside_crds::model::{Address, Device, Point, Protocol};
-use lineside_plan::{Limits, PointSpec, SpaceId, Span};
 
 use crate::decode::{self, NotUsable};
 use crate::wire;
@@ -20,6 +20,7 @@ const MAX_BITS: u16 = 2000;
 pub struct Points {
     specs: Vec<PointSpec>,
     layouts: Vec<Layout>,
+    units: Vec<u8>,
 }
 
 /// How one point lies in an answer.
@@ -42,6 +43,7 @@ impl Points {
         let settings = settings(device)?;
         let mut groups: HashMap<&str, u32> = HashMap::new();
         let mut specs = Vec::with_capacity(device.points.len());
+        let mut units = BTreeSet::new();
         let mut layouts = Vec::with_capacity(device.points.len());
         for (id, point) in device.points.iter().enumerate() {
             let address = address(point)?;
@@ -50,7 +52,9 @@ impl Points {
                 *groups.entry(name).or_insert(next)
             });
             let length = address.length();
-            let space = space(unit(settings, address), address.area);
+            let unit = unit(settings, address);
+            units.insert(unit);
+            let space = space(unit, address.area);
             let (start, len) = (u32::from(address.offset), u32::from(length));
             let span = Span { id, space, start, len, group };
             specs.push(PointSpec { span, interval: point.interval });
@@ -62,7 +66,12 @@ impl Points {
                 order: address.byte_order.unwrap_or(settings.byte_order),
             });
         }
-        Ok(Self { specs, layouts })
+        Ok(Self { specs, layouts, units: units.into_iter().collect() })
+    }
+
+    /// The unit identifiers of all points, each once.
+    pub fn units(&self) -> &[u8] {
+        &self.units
     }
 
     /// What the reader schedules; `span.id` is the index of the point in the device.
@@ -137,7 +146,7 @@ pub fn limits(settings: &Settings) -> impl Fn(SpaceId) -> Limits + Send + Sync +
 }
 
 /// A planned request as it goes over the wire; `None` when the protocol cannot carry it.
-pub fn request(planned: &lineside_plan::Request) -> Option<wire::Request> {
+pub fn request(planned: &lineside_core::plan::Request) -> Option<wire::Request> {
     let area = area(planned.space)?;
     let quantity = u16::try_from(planned.len).ok()?;
     if quantity == 0 || quantity > if area.is_bits() { MAX_BITS } else { MAX_REGISTERS } {
@@ -242,6 +251,7 @@ mod tests {
         );
         let groups: Vec<_> = points.specs().iter().map(|p| p.span.group).collect();
         assert_eq!(groups, [Some(0), None, None, Some(0)]);
+        assert_eq!(points.units(), [7, 9]);
     }
 
     #[test]
@@ -274,7 +284,7 @@ mod tests {
         let limits = limits(settings(&device).unwrap());
         assert_eq!(limits(SpaceId::new(7, 3)), Limits { max_len: 60, max_gap: 5 });
         assert_eq!(limits(SpaceId::new(7, 2)), Limits { max_len: 800, max_gap: 5 });
-        let planned = |table, start, len| lineside_plan::Request {
+        let planned = |table, start, len| lineside_core::plan::Request {
             token: 1,
             space: SpaceId::new(7, table),
             start,

@@ -1,8 +1,10 @@
 //! Why a point has no value in a cycle: its quality, and the words for people.
 
+use std::collections::HashMap;
+
+use lineside_core::plan::{Cause, PointSpec, Why};
 use lineside_core::{Fault, FaultClass, StatusCode};
 use lineside_crds::diagnostics::Code;
-use lineside_plan::{Cause, Why};
 
 use crate::exchange::Exchange;
 
@@ -65,6 +67,17 @@ impl Reasons {
         Self(vec![None; points])
     }
 
+    /// The same for another set of points: those that stay where they were keep what was said.
+    pub fn moved(&self, old: &[PointSpec], new: &[PointSpec]) -> Self {
+        let place = |p: &PointSpec| (p.span.space, p.span.start, p.span.len);
+        let known: HashMap<_, Exchange> = old
+            .iter()
+            .zip(&self.0)
+            .filter_map(|(spec, said)| said.map(|said| (place(spec), said)))
+            .collect();
+        Self(new.iter().map(|spec| known.get(&place(spec)).copied()).collect())
+    }
+
     /// The reason of a point that has no value because of `why`, after `exchange` or, when no
     /// request has just ended, without one.
     pub fn of(&mut self, point: usize, why: Why, exchange: Option<Exchange>) -> Reason {
@@ -87,8 +100,8 @@ impl Reasons {
 
 #[cfg(test)]
 mod tests {
+    use lineside_core::plan::Refusal;
     use lineside_crds::modbus::Area;
-    use lineside_plan::Refusal;
 
     use super::*;
     use crate::wire::{Exception, Request};

@@ -1,8 +1,8 @@
 //! What an exception of the device means: for the planner, for quality, for people.
 
+use lineside_core::plan::Refusal;
 use lineside_core::{Fault, FaultClass};
 use lineside_crds::diagnostics::Code;
-use lineside_plan::Refusal;
 
 use crate::wire::{Exception, Request};
 

@@ -7,22 +7,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lineside_core::driver::{Ended, SessionContext, Update};
+use lineside_core::plan::{Action, Event, Events, Reader, ReaderConfig};
 use lineside_core::{Batch, Fault, FaultClass, Origin, StatusCode, UnixNanos};
 use lineside_crds::diagnostics::Code;
 use lineside_crds::modbus::Settings;
 use lineside_crds::model::Device;
-use lineside_plan::{Action, Event, Events, Reader, ReaderConfig};
 use tokio::time::Instant;
 
 use crate::connection::Connection;
 use crate::exchange::Exchange;
 use crate::points::{self, Points};
 use crate::reason::Reasons;
-
-/// Requests without answer, and request timeouts that they take at least, after which a
-/// connection on which nobody answers is taken for half-open.
-const SILENT_REQUESTS: u32 = 3;
-const SILENT_TIMEOUTS: u32 = 2;
+use crate::silence::Silence;
 
 /// Runs one session until it is cancelled, fails or needs another connection.
 pub async fn run(device: Arc<Device>, context: SessionContext) -> Ended {
@@ -64,8 +60,7 @@ struct Session {
     connection: Connection,
     batch: Batch,
     events: Events,
-    /// Requests without answer since somebody answered, and when the first was sent.
-    silence: Option<(u32, Instant)>,
+    silence: Silence,
 }
 
 impl Session {
@@ -80,7 +75,7 @@ impl Session {
             reasons: Reasons::new(points.len()),
             origin: context.origin.clone(),
             events: Events::new(),
-            silence: None,
+            silence: Silence::default(),
             context,
             device,
             points,
@@ -122,7 +117,7 @@ impl Session {
         }
     }
 
-    async fn ask(&mut self, request: &lineside_plan::Request) -> Result<(), Ended> {
+    async fn ask(&mut self, request: &lineside_core::plan::Request) -> Result<(), Ended> {
         let (sent, stale) = (Instant::now(), self.connection.stats().stale);
         let exchange = Exchange::run(&mut self.connection, request).await.map_err(Ended::Failed)?;
         let arrived = Instant::now().into_std();
@@ -130,26 +125,18 @@ impl Session {
         self.publish(Some(exchange)).await;
         if exchange.answered() || self.connection.stats().stale != stale {
             // An answer that is too late is one all the same: a new connection would not help.
-            self.silence = None;
-        } else if matches!(exchange, Exchange::Timeout(..)) {
-            self.still_silent(sent)?;
+            self.silence.broken();
+        } else if let Exchange::Timeout(request, _) = exchange {
+            self.silence.lasts(request.unit, sent.into_std());
+            let limit = self.device.timeouts.request;
+            if let Some(count) = self.silence.verdict(self.points.units(), limit, arrived) {
+                let endpoint = self.connection.endpoint();
+                let text = format!("no answer from {endpoint} to {count} requests in a row");
+                let fault = Fault::new(FaultClass::Timeout, Code::RequestTimeout, text);
+                return Err(Ended::Failed(fault));
+            }
         }
         Ok(())
-    }
-
-    /// A peer that vanished without a word looks like one whose units are all off. Only a new
-    /// connection tells them apart, so a session on which nobody answers does not go on for ever.
-    fn still_silent(&mut self, sent: Instant) -> Result<(), Ended> {
-        let (before, since) = self.silence.unwrap_or((0, sent));
-        let count = before + 1;
-        self.silence = Some((count, since));
-        let limit = self.device.timeouts.request;
-        if count < SILENT_REQUESTS || since.elapsed() < limit * SILENT_TIMEOUTS {
-            return Ok(());
-        }
-        let text =
-            format!("no answer from {} to {count} requests in a row", self.connection.endpoint());
-        Err(Ended::Failed(Fault::new(FaultClass::Timeout, Code::RequestTimeout, text)))
     }
 
     /// Moves events into the batch and hands it over when a cycle is complete.
@@ -189,11 +176,17 @@ impl Session {
         }
     }
 
-    /// The session fails. Nobody knows any point any more, whether it was asked for or not.
+    /// The session fails: points that are due and have no answer are Bad. The others are not due
+    /// yet; the supervisor makes them Bad when they are, unless the next session reads them
+    /// first. Many devices close an idle connection, and that alone spoils no value.
     fn give_up(&mut self, fault: &Fault) {
         let (time, status) = (self.context.clock.now(), fault.class.status());
-        for point in 0..self.points.len() {
-            self.push_bad(point, status, time);
+        let mut due = Events::new();
+        self.reader.abort(&mut due);
+        for event in due {
+            if let Event::Bad { point, .. } = event {
+                self.push_bad(point, status, time);
+            }
         }
     }
 
@@ -226,13 +219,13 @@ impl Session {
         let points = Points::new(&device).map_err(Ended::Failed)?;
         // The samples so far belong to the points as they were.
         self.emit().await;
+        self.reasons = self.reasons.moved(self.points.specs(), points.specs());
         if keeps_plan {
             self.reader.replace_points(points.specs().to_vec(), Instant::now().into_std());
         } else {
             // What was learned was learned with other requests.
             self.reader = reader(&device, new, &points);
         }
-        self.reasons = Reasons::new(points.len());
         self.batch = empty_batch(&self.context, &origin, points.len());
         (self.points, self.origin, self.device) = (points, origin, device);
         Ok(())

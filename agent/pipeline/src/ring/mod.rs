@@ -14,11 +14,13 @@ use futures::future::BoxFuture;
 use lineside_core::Batch;
 use lineside_core::sink::{Feed, Outcome, Record, RecordId};
 use lineside_crds::diagnostics::Code;
-use lineside_crds::model::{Overflow, Store};
+use lineside_crds::model::{ObjectKey, Overflow, Store};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::Windows;
 use crate::range_set::RangeSet;
+use crate::tap::Seen;
 
 /// Why samples were dropped; a closed set, used as metric label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -35,8 +37,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, so that metrics exist before the first drop.
-    pub const ALL: [Self; 4] =
-        [Self::StoreFull, Self::Expired, Self::Rejected, Self::NotEncodable];
+    pub const ALL: [Self; 4] = [Self::StoreFull, Self::Expired, Self::Rejected, Self::NotEncodable];
 
     /// Metric label, CamelCase.
     pub fn label(self) -> &'static str {
@@ -123,13 +124,15 @@ struct Inner {
 /// See the module.
 pub struct Ring {
     store: Arc<str>,
+    pipeline: ObjectKey,
+    windows: Arc<Windows>,
     inner: Mutex<Inner>,
     grown: Notify,
 }
 
 impl Ring {
     /// An empty ring with a random identity.
-    pub fn new(settings: Store) -> Arc<Self> {
+    pub fn new(pipeline: ObjectKey, settings: Store, windows: Arc<Windows>) -> Arc<Self> {
         let random = || RandomState::new().hash_one(0u8);
         let inner = Inner {
             slots: BTreeMap::new(),
@@ -141,6 +144,8 @@ impl Ring {
         };
         Arc::new(Self {
             store: format!("{:016x}{:016x}", random(), random()).into(),
+            pipeline,
+            windows,
             inner: Mutex::new(inner),
             grown: Notify::new(),
         })
@@ -227,6 +232,10 @@ impl Ring {
         self.lock().captured
     }
 
+    fn id(&self, offset: u64) -> RecordId {
+        RecordId { store: self.store.clone(), stream: 0, offset }
+    }
+
     fn take(&self, sink: &str) -> Option<Record> {
         let mut inner = self.lock();
         inner.expire(Instant::now());
@@ -235,14 +244,14 @@ impl Ring {
         let (offset, slot) = inner.slots.range(cursor.head..).find(|(o, _)| cursor.wants(**o))?;
         cursor.head = offset + 1;
         cursor.untouched = cursor.untouched.max(offset + 1);
-        let id = RecordId { store: self.store.clone(), stream: 0, offset: *offset };
-        Some(Record { id, batch: slot.batch.clone() })
+        Some(Record { id: self.id(*offset), batch: slot.batch.clone() })
     }
 
-    fn settle(&self, sink: &str, offset: u64, outcome: &Outcome) {
+    fn settle(&self, sink: &Arc<str>, offset: u64, outcome: &Outcome) {
         let mut inner = self.lock();
         let inner = &mut *inner;
-        let Some(samples) = inner.slots.get(&offset).map(|s| s.samples) else { return };
+        let Some(slot) = inner.slots.get(&offset) else { return };
+        let samples = slot.samples;
         let Some(cursor) = inner.cursors.get_mut(sink) else { return };
         if !cursor.holds(offset) {
             return;
@@ -252,11 +261,17 @@ impl Ring {
                 cursor.settle(offset);
                 cursor.ledger.buffered -= samples;
                 cursor.ledger.delivered += samples;
+                self.windows.tap.show(|| Seen::Delivered {
+                    pipeline: self.pipeline.clone(),
+                    sink: sink.clone(),
+                    id: self.id(offset),
+                    batch: slot.batch.clone(),
+                });
             }
             Outcome::Skipped => cursor.drop_samples(offset, samples, DropReason::NotEncodable),
             Outcome::Rejected { code, message } => {
                 cursor.drop_samples(offset, samples, DropReason::Rejected);
-                tracing::error!(sink, code = %code, reason = message, samples, "Record rejected");
+                tracing::error!(sink = &**sink, code = %code, reason = message, samples, "Record rejected");
             }
         }
         inner.trim(offset);

@@ -18,6 +18,10 @@ fn store(records: u64, overflow: Overflow) -> Store {
     Store { durability: Durability::Memory, max_bytes, max_age: None, overflow }
 }
 
+fn ring(settings: Store) -> Arc<Ring> {
+    Ring::new(ObjectKey::new("ns", "p"), settings, Arc::default())
+}
+
 fn sink(ring: &Ring, name: &str) -> Arc<str> {
     let name: Arc<str> = name.into();
     ring.add_sink(&name);
@@ -34,7 +38,7 @@ fn ledger(ring: &Ring, name: &str) -> Ledger {
 
 #[tokio::test]
 async fn a_record_is_kept_until_every_sink_has_settled_it() {
-    let ring = Ring::new(store(10, Overflow::DropOldest));
+    let ring = ring(store(10, Overflow::DropOldest));
     let (a, b) = (sink(&ring, "a"), sink(&ring, "b"));
     ring.append(batch(1));
     let (mut fa, mut fb) = (ring.feed(&a), ring.feed(&b));
@@ -50,7 +54,7 @@ async fn a_record_is_kept_until_every_sink_has_settled_it() {
 
 #[tokio::test]
 async fn the_oldest_unsent_records_give_way_and_what_may_have_arrived_stays() {
-    let ring = Ring::new(store(5, Overflow::DropOldest));
+    let ring = ring(store(5, Overflow::DropOldest));
     let a = sink(&ring, "a");
     ring.append(batch(1));
     let sent = ring.feed(&a).next().await.id.offset;
@@ -74,7 +78,7 @@ async fn the_oldest_unsent_records_give_way_and_what_may_have_arrived_stays() {
 
 #[tokio::test]
 async fn drop_newest_keeps_what_is_there() {
-    let ring = Ring::new(store(3, Overflow::DropNewest));
+    let ring = ring(store(3, Overflow::DropNewest));
     let a = sink(&ring, "a");
     for _ in 0..10 {
         ring.append(batch(1));
@@ -87,7 +91,7 @@ async fn drop_newest_keeps_what_is_there() {
 
 #[tokio::test]
 async fn settlements_out_of_order_and_twice_count_once() {
-    let ring = Ring::new(store(10, Overflow::DropOldest));
+    let ring = ring(store(10, Overflow::DropOldest));
     let a = sink(&ring, "a");
     for _ in 0..4 {
         ring.append(batch(2));
@@ -113,7 +117,7 @@ async fn settlements_out_of_order_and_twice_count_once() {
 
 #[tokio::test]
 async fn a_settlement_of_a_record_never_handed_out_is_ignored() {
-    let ring = Ring::new(store(10, Overflow::DropOldest));
+    let ring = ring(store(10, Overflow::DropOldest));
     let a = sink(&ring, "a");
     ring.append(batch(1));
     let mut feed = ring.feed(&a);
@@ -125,7 +129,7 @@ async fn a_settlement_of_a_record_never_handed_out_is_ignored() {
 async fn old_records_expire_before_they_are_sent() {
     let mut settings = store(100, Overflow::DropOldest);
     settings.max_age = Some(Duration::from_secs(10));
-    let ring = Ring::new(settings);
+    let ring = ring(settings);
     let a = sink(&ring, "a");
     ring.append(batch(1));
     tokio::time::advance(Duration::from_secs(11)).await;
@@ -136,7 +140,7 @@ async fn old_records_expire_before_they_are_sent() {
 
 #[tokio::test]
 async fn a_sink_added_later_starts_live_and_a_removed_one_frees_what_only_it_wanted() {
-    let ring = Ring::new(store(10, Overflow::DropOldest));
+    let ring = ring(store(10, Overflow::DropOldest));
     sink(&ring, "a");
     ring.append(batch(1));
     let late = sink(&ring, "late");
@@ -149,7 +153,7 @@ async fn a_sink_added_later_starts_live_and_a_removed_one_frees_what_only_it_wan
 
 #[tokio::test]
 async fn a_waiting_feed_wakes_up_at_an_append() {
-    let ring = Ring::new(store(10, Overflow::DropOldest));
+    let ring = ring(store(10, Overflow::DropOldest));
     let a = sink(&ring, "a");
     let mut feed = ring.feed(&a);
     let waiting = tokio::spawn(async move { feed.next().await.id.offset });

@@ -43,7 +43,10 @@ impl Outbox {
 
     /// Makes one step: writes some bytes, or flushes when all are written. Cancel-safe: what was
     /// not written stays queued.
-    pub(crate) async fn write(&mut self, to: &mut (impl AsyncWrite + Unpin + ?Sized)) -> io::Result<()> {
+    pub(crate) async fn write(
+        &mut self,
+        to: &mut (impl AsyncWrite + Unpin + ?Sized),
+    ) -> io::Result<()> {
         if self.buffer.is_empty() {
             to.flush().await?;
             self.needs_flush = false;

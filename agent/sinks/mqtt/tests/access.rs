@@ -82,6 +82,15 @@ async fn a_missing_secret_is_a_config_fault() {
 }
 
 #[tokio::test]
+async fn an_empty_user_name_is_a_config_fault() {
+    let (dir, secrets) = secrets("s3cret");
+    fs::write(dir.path().join("mqtt/user"), "\n").unwrap();
+    let settings = with_credentials(1, MqttVersion::V5);
+    let fault = start_with(settings, Default::default(), secrets).fault().await;
+    assert_eq!((fault.class, fault.code), (FaultClass::Config, Code::SecretInvalid));
+}
+
+#[tokio::test]
 async fn a_record_that_may_not_be_published_is_rejected_alone() {
     let broker = broker();
     let (_dir, secrets) = secrets("s3cret");

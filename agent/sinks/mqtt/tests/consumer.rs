@@ -39,13 +39,26 @@ impl Consumer {
     }
 
     pub async fn start_with(port: u16, topic: &str, more: &[&str]) -> Self {
-        let mut child = Command::new("mosquitto_sub")
-            .args(["-h", "127.0.0.1", "-p", &port.to_string(), "-V", "5", "-q", "1", "-d"])
-            .args(["-t", topic, "-F", "@%t|%r|%q|%C|%P|%p"])
+        // Without line buffering its word that it has subscribed waits for the first message.
+        let mut child = Command::new("stdbuf")
+            .args([
+                "-oL",
+                "mosquitto_sub",
+                "-h",
+                "127.0.0.1",
+                "-p",
+                &port.to_string(),
+                "-V",
+                "5",
+                "-q",
+                "1",
+                "-d",
+            ])
+            .args(["-t", topic, "-F", ">%t|%r|%q|%C|%P|%p"])
             .args(more)
             .stdout(Stdio::piped())
             .spawn()
-            .expect("mosquitto_sub is not installed; run `cargo xtask setup`");
+            .expect("stdbuf of coreutils is not installed");
         let stdout = child.stdout.take().unwrap();
         let (sender, lines) = mpsc::unbounded_channel();
         std::thread::spawn(move || {
@@ -60,26 +73,42 @@ impl Consumer {
 
     async fn line(&mut self) -> String {
         let line = timeout(PATIENCE, self.lines.recv()).await.expect("consumer got nothing");
-        line.expect("consumer ended")
+        line.expect("mosquitto_sub ended or is not installed; run `cargo xtask setup`")
     }
 
     pub async fn next(&mut self) -> Seen {
         loop {
-            let line = self.line().await;
-            let Some(line) = line.strip_prefix('@') else { continue };
-            let parts: Vec<&str> = line.splitn(6, '|').collect();
-            return Seen {
-                topic: parts[0].to_owned(),
-                retained: parts[1] == "1",
-                qos: parts[2].parse().unwrap(),
-                content_type: parts[3].to_owned(),
-                user_properties: parts[4].to_owned(),
-                payload: parts[5].to_owned(),
-            };
+            if let Some(seen) = Seen::parse(&self.line().await) {
+                return seen;
+            }
+        }
+    }
+
+    /// The next message if it is there already.
+    pub fn try_next(&mut self) -> Option<Seen> {
+        loop {
+            if let Some(seen) = Seen::parse(&self.lines.try_recv().ok()?) {
+                return Some(seen);
+            }
         }
     }
 
     pub async fn json(&mut self) -> serde_json::Value {
         serde_json::from_str(&self.next().await.payload).unwrap()
+    }
+}
+
+impl Seen {
+    /// A message from its line; other lines are what the consumer says about itself.
+    fn parse(line: &str) -> Option<Self> {
+        let parts: Vec<&str> = line.strip_prefix('>')?.splitn(6, '|').collect();
+        Some(Self {
+            topic: parts[0].to_owned(),
+            retained: parts[1] == "1",
+            qos: parts[2].parse().unwrap(),
+            content_type: parts[3].to_owned(),
+            user_properties: parts[4].to_owned(),
+            payload: parts[5].to_owned(),
+        })
     }
 }

@@ -113,6 +113,9 @@ async fn expect_cancelled(mut session: Session, what: &str, report: &mut Report)
     let (finish, took) = session.cancel(deadline).await;
     let kept = matches!(finish, Finish::Ended(Ended::Cancelled));
     report.require("DRV-3", what, kept, || {
-        format!("the session {} after {took:?}; Cancelled within 1 s is promised", finish.describe())
+        format!(
+            "the session {} after {took:?}; Cancelled within 1 s is promised",
+            finish.describe()
+        )
     });
 }

@@ -66,12 +66,18 @@ pub(super) fn judge_samples(session: &Session, what: &str, report: &mut Report) 
     let mut newest: HashMap<(Arc<str>, u32), UnixNanos> = HashMap::new();
     for recorded in recorder.samples() {
         let Recorded { origin, point, sample, epoch, emitted_at, .. } = recorded;
-        report.require("SMP-1", what, sample.status.is_bad() == (sample.value == Value::Null), || {
-            format!("value {:?} with status {}", sample.value, sample.status)
-        });
-        report.require("SMP-2", what, !sample.status.is_bad() || sample.time() == sample.agent_time, || {
-            "a Bad sample has a time that is not the agent's".into()
-        });
+        report.require(
+            "SMP-1",
+            what,
+            sample.status.is_bad() == (sample.value == Value::Null),
+            || format!("value {:?} with status {}", sample.value, sample.status),
+        );
+        report.require(
+            "SMP-2",
+            what,
+            !sample.status.is_bad() || sample.time() == sample.agent_time,
+            || "a Bad sample has a time that is not the agent's".into(),
+        );
         let in_time = session.started <= sample.agent_time && sample.agent_time <= emitted_at;
         report.require("SMP-3", what, in_time, || {
             let (from, got) = (session.started, sample.agent_time);
@@ -80,9 +86,12 @@ pub(super) fn judge_samples(session: &Session, what: &str, report: &mut Report) 
         report.require("SMP-7", what, epoch == KIT_EPOCH, || {
             format!("epoch {epoch} instead of the session's {KIT_EPOCH}")
         });
-        report.require("SMP-8", what, point.is_some() && origin.device == session.device.key, || {
-            format!("point {} of {} is not one of the device's", sample.point, origin.path)
-        });
+        report.require(
+            "SMP-8",
+            what,
+            point.is_some() && origin.device == session.device.key,
+            || format!("point {} of {} is not one of the device's", sample.point, origin.path),
+        );
         let last = newest.entry((origin.path.clone(), sample.point)).or_insert(sample.agent_time);
         report.require("SMP-9", what, *last <= sample.agent_time, || {
             format!("point {} of {} went back in time", sample.point, origin.path)
@@ -131,7 +140,8 @@ async fn unset_clock(case: &dyn DriverCase, good: &dyn GoodPeer, report: &mut Re
     let samples = session.recorder.samples();
     let unset = !samples.is_empty()
         && samples.iter().all(|r| {
-            r.time_quality == TimeQuality::Unsynced && r.sample.agent_time < REACH.as_nanos() as i64 * 2
+            r.time_quality == TimeQuality::Unsynced
+                && r.sample.agent_time < REACH.as_nanos() as i64 * 2
         });
     report.require("SMP-7", what, unset, || {
         "batches do not carry the time and the quality of the session's clock".into()
@@ -148,9 +158,7 @@ async fn read_once(case: &dyn DriverCase, good: &dyn GoodPeer, report: &mut Repo
         Ok(Err(fault)) => Err(fault.chain()),
         Ok(Ok(readings)) => Ok(readings),
     };
-    report.require("DRV-17", what, readings.is_ok(), || {
-        format!("{:?}", readings.as_ref().err())
-    });
+    report.require("DRV-17", what, readings.is_ok(), || format!("{:?}", readings.as_ref().err()));
     let Ok(readings) = readings else { return };
     let mut seen: Vec<usize> = readings.iter().map(|r| r.point).collect();
     seen.sort_unstable();

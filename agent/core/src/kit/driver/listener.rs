@@ -9,12 +9,13 @@ use lineside_crds::model::Device;
 use tokio::net::UdpSocket;
 
 use super::data::judge_samples;
+use super::update::without_last_point;
 use super::{Session, no_socket};
 use crate::driver::{Driver, Ended};
 use crate::fault::FaultClass;
 use crate::kit::memory::PeakWatch;
 use crate::kit::peer::random_bytes;
-use crate::kit::{ALLOWANCE, CANCEL_WITHIN, Finish, Report};
+use crate::kit::{ALLOWANCE, CANCEL_WITHIN, Finish, Recorder, Report};
 
 /// For a state that can be seen.
 const REACH: Duration = Duration::from_secs(10);
@@ -60,6 +61,7 @@ pub async fn check_listener(case: &dyn ListenerCase) -> Report {
     data(case, &mut report).await;
     hostile(case, &mut report).await;
     learned(case, &mut report).await;
+    updated(case, &mut report).await;
     cancelled(case, &mut report).await;
     taken(case, &mut report).await;
     report
@@ -180,9 +182,10 @@ async fn learned(case: &dyn ListenerCase, report: &mut Report) {
         format!("{} devices were learned; {most} is the bound", paths.len())
     });
     for recorded in session.recorder.samples() {
-        let own = recorded.origin.learned.as_ref().is_some_and(|name| {
-            *recorded.origin.path == format!("{}/{name}", session.device.key)
-        });
+        let own =
+            recorded.origin.learned.as_ref().is_some_and(|name| {
+                *recorded.origin.path == format!("{}/{name}", session.device.key)
+            });
         report.require("DRV-16", what, own, || {
             format!("{} is not an origin of its own below the device", recorded.origin.path)
         });
@@ -196,6 +199,37 @@ async fn learned(case: &dyn ListenerCase, report: &mut Report) {
         });
     }
     judge_samples(&session, what, report);
+}
+
+async fn updated(case: &dyn ListenerCase, report: &mut Report) {
+    let what = "a point is removed while it listens";
+    let Some((mut session, socket, at)) = listening(case, what, report).await else { return };
+    let origin = session.update(without_last_point(&session.device));
+    let good = case.good();
+    let Some(datagram) = good.first() else { return };
+    let applied = |points: usize| points == origin.points.len();
+    // Which of the two the session sees first is open: a datagram is worth sending again.
+    let deadline = tokio::time::Instant::now() + REACH;
+    let seen = |r: &Recorder| r.samples().iter().any(|s| applied(s.origin.points.len()));
+    while !session.is_over() && !seen(&session.recorder) && tokio::time::Instant::now() < deadline {
+        let _ = send(&socket, at, datagram).await;
+        session.recorder.wait_until(NEVER / 5, |r| seen(r)).await;
+    }
+    if session.is_over() {
+        let finish = session.ended(REACH).await;
+        report.require("DRV-14", what, matches!(finish, Finish::Ended(Ended::Reconfigure)), || {
+            format!("the session {} instead of Reconfigure", finish.describe())
+        });
+        return;
+    }
+    report.require("DRV-14", what, seen(&session.recorder), || {
+        "neither a batch with the new points nor Reconfigure".into()
+    });
+    session.end_updates();
+    session.recorder.wait_until(NEVER, |_| session.is_over()).await;
+    report.require("DRV-14", what, !session.is_over(), || {
+        "the session ended because no further update can come".into()
+    });
 }
 
 async fn cancelled(case: &dyn ListenerCase, report: &mut Report) {

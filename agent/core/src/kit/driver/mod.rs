@@ -3,7 +3,7 @@
 //! A driver's tests give a [`DriverCase`] (it dials a peer) or a [`ListenerCase`] (it is dialled,
 //! over UDP) and run [`check`] or [`check_listener`] on a multi-threaded runtime:
 //!
-//! ```ignore
+//! ```text
 //! struct Case;
 //!
 //! impl DriverCase for Case {
@@ -95,13 +95,43 @@ pub trait DriverCase: Send + Sync {
 /// the other, so that each has the machine for its deadlines.
 pub async fn check(case: &dyn DriverCase) -> Report {
     let mut report = Report::new();
-    report.merge(data::check(case).await);
-    report.merge(update::check(case).await);
-    report.merge(cancel::check(case).await);
-    report.merge(connection::check(case).await);
-    report.merge(half_open::check(case).await);
-    report.merge(hostile::check(case).await);
+    report.merge(check_data(case).await);
+    report.merge(check_updates(case).await);
+    report.merge(check_cancellation(case).await);
+    report.merge(check_connection(case).await);
+    report.merge(check_silence(case).await);
+    report.merge(check_hostile(case).await);
     report
+}
+
+/// The part of [`check`] with a peer that answers well.
+pub async fn check_data(case: &dyn DriverCase) -> Report {
+    data::check(case).await
+}
+
+/// The part of [`check`] with newer versions of the device.
+pub async fn check_updates(case: &dyn DriverCase) -> Report {
+    update::check(case).await
+}
+
+/// The part of [`check`] that cancels and drops sessions in every state.
+pub async fn check_cancellation(case: &dyn DriverCase) -> Report {
+    cancel::check(case).await
+}
+
+/// The part of [`check`] with connections that fail or are lost.
+pub async fn check_connection(case: &dyn DriverCase) -> Report {
+    connection::check(case).await
+}
+
+/// The part of [`check`] with peers that are or fall silent.
+pub async fn check_silence(case: &dyn DriverCase) -> Report {
+    half_open::check(case).await
+}
+
+/// The part of [`check`] with bytes that nobody should send.
+pub async fn check_hostile(case: &dyn DriverCase) -> Report {
+    hostile::check(case).await
 }
 
 /// The deadline within which silence has to become Bad samples: contracts, section 2, and

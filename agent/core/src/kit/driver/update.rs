@@ -1,4 +1,4 @@
-//! `DRV-14`: a newer version of the device that differs in points, intervals and limits only.
+//! `DRV-14`: a newer version of the device, here with a point less.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -78,7 +78,8 @@ async fn no_more_updates(case: &dyn DriverCase, proxy: &Proxy, report: &mut Repo
     report.require("DRV-14", what, !session.is_over(), || "the session ended for it".into());
 }
 
-fn without_last_point(device: &Device) -> Device {
+/// The device without its last point.
+pub(super) fn without_last_point(device: &Device) -> Device {
     let points: Arc<[Point]> =
         device.points.iter().take(device.points.len().saturating_sub(1)).cloned().collect();
     Device { points, ..device.clone() }

@@ -108,6 +108,9 @@ async fn dropped(case: &dyn SinkCase, report: &mut Report) {
 async fn expect_cancelled(mut session: Session, what: &str, report: &mut Report) {
     let (finish, took) = session.cancel(CANCEL_WITHIN * ALLOWANCE).await;
     report.require("SNK-3", what, matches!(finish, Finish::Ended(Ended::Cancelled)), || {
-        format!("the session {} after {took:?}; Cancelled within 1 s is promised", finish.describe())
+        format!(
+            "the session {} after {took:?}; Cancelled within 1 s is promised",
+            finish.describe()
+        )
     });
 }

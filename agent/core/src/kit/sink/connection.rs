@@ -30,7 +30,8 @@ fn prompt(case: &dyn SinkCase) -> Duration {
 
 async fn refused(case: &dyn SinkCase, report: &mut Report) {
     let what = "the connection is refused";
-    let free = async { tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?.local_addr() };
+    let free =
+        async { tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?.local_addr() };
     let addr = match free.await {
         Ok(addr) => addr,
         Err(error) => return no_socket(report, what, &error),

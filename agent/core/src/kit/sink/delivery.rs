@@ -21,6 +21,10 @@ const BURST: usize = 500;
 pub(super) async fn check(case: &dyn SinkCase) -> Report {
     let mut report = Report::new();
     all_delivered(case, &mut report).await;
+    // On a sink that does not deliver, the rest could only say the same again, slowly.
+    if !report.violations().is_empty() {
+        return report;
+    }
     held(case, Flow::HoldRequests, "the remote has not seen the records", &mut report).await;
     held(case, Flow::HoldReplies, "the remote's answers have not come back", &mut report).await;
     next_session(case, &mut report).await;
@@ -42,6 +46,9 @@ async fn all_delivered(case: &dyn SinkCase, report: &mut Report) {
     report.require("SNK-9", what, done, || {
         format!("{} of {BURST} records were settled within {REACH:?}", feed.done())
     });
+    if !done {
+        return;
+    }
     // Later records go the same way: the end of a burst is no end of the session.
     feed.push_numbered(3);
     let done = feed.wait_all_done(REACH).await;
@@ -124,6 +131,9 @@ async fn held(case: &dyn SinkCase, flow: Flow, what: &str, report: &mut Report) 
     let mut session = Session::start(&sink, "held", case.secrets(), &feed);
     let first = feed.wait_all_done(REACH).await;
     report.require("SNK-9", what, first, || "the first record was not settled".into());
+    if !first {
+        return;
+    }
     proxy.set(flow);
     feed.push_numbered(BURST);
     let early = feed.wait_until(NEVER, |f| f.done() > 1).await;
@@ -141,6 +151,7 @@ async fn held(case: &dyn SinkCase, flow: Flow, what: &str, report: &mut Report) 
         report.require("SNK-9", what, false, || {
             format!("{} of {} records were settled after the release", feed.done(), feed.len())
         });
+        return;
     }
     if session.is_over() {
         session = Session::start(&sink, "held", case.secrets(), &feed);
@@ -197,6 +208,9 @@ async fn second_session(
     report.require("SNK-11", what, done, || {
         format!("the next session settled {} of {}", feed.done(), feed.len())
     });
+    if !done {
+        return;
+    }
     session.cancel(CANCEL_WITHIN * ALLOWANCE).await;
     judge_settled(feed, what, report);
     expect_received(remote, feed.len(), what, report).await;

@@ -4,7 +4,7 @@
 //! a [`Proxy`](super::peer::Proxy) between the sink and the real remote, so that it decides when
 //! the remote can have accepted anything; the remote says what it got.
 //!
-//! ```ignore
+//! ```text
 //! struct Case;
 //!
 //! impl SinkCase for Case {
@@ -92,11 +92,31 @@ pub trait SinkCase: Send + Sync {
 /// has the machine for its deadlines.
 pub async fn check(case: &dyn SinkCase) -> Report {
     let mut report = Report::new();
-    report.merge(delivery::check(case).await);
-    report.merge(cancel::check(case).await);
-    report.merge(connection::check(case).await);
-    report.merge(hostile::check(case).await);
+    report.merge(check_delivery(case).await);
+    report.merge(check_cancellation(case).await);
+    report.merge(check_connection(case).await);
+    report.merge(check_hostile(case).await);
     report
+}
+
+/// The part of [`check`] about what becomes of records.
+pub async fn check_delivery(case: &dyn SinkCase) -> Report {
+    delivery::check(case).await
+}
+
+/// The part of [`check`] that cancels and drops sessions in every state.
+pub async fn check_cancellation(case: &dyn SinkCase) -> Report {
+    cancel::check(case).await
+}
+
+/// The part of [`check`] with remotes that are not there, go away or fall silent.
+pub async fn check_connection(case: &dyn SinkCase) -> Report {
+    connection::check(case).await
+}
+
+/// The part of [`check`] with bytes that no remote should send.
+pub async fn check_hostile(case: &dyn SinkCase) -> Report {
+    hostile::check(case).await
 }
 
 /// A remote with a proxy in front of it.

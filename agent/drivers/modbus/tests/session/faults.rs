@@ -197,6 +197,24 @@ async fn a_dead_unit_does_not_end_the_session_of_those_that_answer() {
 }
 
 #[tokio::test]
+async fn a_dead_unit_does_not_end_the_session_of_one_that_is_seldom_asked() {
+    let peer =
+        Peer::start(|ask| Do::Send(if ask.request.unit == 2 { Vec::new() } else { ask.good() }))
+            .await;
+    let mut device = device(
+        peer.port,
+        &[("seldom", "holding-register:1", 3_600_000), ("dead", "coil:1{unit-id: 2}", 50)],
+    );
+    device.timeouts.request = Duration::from_millis(20);
+    let session = Running::start(device);
+    let collected = session.collected.clone();
+    until("six requests in vain", || peer.asks().len() >= 7).await;
+    assert_eq!(collected.statuses("seldom"), [StatusCode::GOOD]);
+    assert_eq!(peer.accepts(), 1);
+    session.stop().await;
+}
+
+#[tokio::test]
 async fn cancellation_interrupts_an_unanswered_request() {
     let peer = Peer::start(|_| Do::Send(Vec::new())).await;
     let mut device = device(peer.port, &[("a", "holding-register:1", 50)]);

@@ -43,6 +43,22 @@ async fn an_update_reaches_a_session_that_waits_for_a_distant_tick() {
 }
 
 #[tokio::test]
+async fn a_refused_address_keeps_its_quality_over_an_update() {
+    let peer =
+        Peer::start(|ask| Do::Send(if ask.covers(9) { ask.exception(4) } else { ask.good() }))
+            .await;
+    let hole = ("hole", "holding-register:10:UINT", 20);
+    let session = Running::start(device(peer.port, &[hole, ("a", "coil:1", 20)]));
+    let collected = session.collected.clone();
+    until("quarantine", || collected.statuses("hole").len() >= 2).await;
+    session.update(device(peer.port, &[("b", "coil:2", 20), hole]));
+    until("b", || collected.good("b").len() >= 2).await;
+    let statuses = collected.statuses("hole");
+    assert!(statuses.iter().all(|s| *s == StatusCode::BAD_DEVICE_FAILURE), "{statuses:?}");
+    session.stop().await;
+}
+
+#[tokio::test]
 async fn limits_timeouts_and_byte_order_change_on_the_same_connection() {
     let peer = Peer::start(|ask| Do::Send(ask.good())).await;
     let points = [("a", "holding-register:1:UINT", 20), ("b", "holding-register:3:UINT", 20)];

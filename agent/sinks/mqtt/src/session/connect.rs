@@ -18,6 +18,9 @@ use crate::tls::{self, TlsClient};
 use crate::transport::{self, Stream, broken};
 use crate::wire::{Hello, Incoming, Limits, Wire, wire};
 
+/// First byte of CONNACK.
+const CONNACK: u8 = 0x20;
+
 /// A connection that the broker has accepted.
 pub(super) struct Connection {
     pub(super) stream: Box<dyn Stream>,
@@ -83,10 +86,10 @@ async fn attempt(
     stream.flush().await.map_err(hello_failed)?;
 
     let mut inbox = BytesMut::new();
-    let answer = read_packet(&mut *stream, wire, &mut inbox, &endpoint).await?;
+    let answer = read_connack(&mut *stream, wire, &mut inbox, &endpoint).await?;
     let limits = match answer {
         Incoming::Accepted(limits) => limits,
-        Incoming::Refused(refusal) | Incoming::Closed(refusal) => {
+        Incoming::Refused(refusal) => {
             let text = format!("connect to {endpoint}");
             return Err(Fault::new(refusal.class, refusal.code, text).because(refusal.message));
         }
@@ -102,20 +105,26 @@ async fn attempt(
     Ok(Connection { stream, wire, inbox, limits, state_topic })
 }
 
-async fn read_packet(
+async fn read_connack(
     stream: &mut dyn Stream,
     wire: &dyn Wire,
     inbox: &mut BytesMut,
     endpoint: &str,
 ) -> Result<Incoming, Fault> {
+    let no_connack = || {
+        let text = format!("connect to {endpoint}: what answers does not speak MQTT");
+        Fault::new(FaultClass::Peer, Code::SinkProtocol, text)
+    };
     loop {
+        // Known by its first byte: the bytes of another protocol may announce a long packet that
+        // never comes (MQTT 5, 3.2.1; MQTT 3.1.1, 3.2.1).
+        if inbox.first().is_some_and(|byte| *byte != CONNACK) {
+            return Err(no_connack());
+        }
         match wire.decode(inbox) {
             Ok(Some(packet)) => return Ok(packet),
             Ok(None) => {}
-            Err(e) => {
-                let text = format!("read CONNACK of {endpoint}");
-                return Err(Fault::new(FaultClass::Peer, Code::SinkProtocol, text).because(e));
-            }
+            Err(e) => return Err(no_connack().because(e)),
         }
         let what = || format!("wait for CONNACK of {endpoint}");
         if stream.read_buf(inbox).await.map_err(|e| broken(&what(), e))? == 0 {
@@ -137,6 +146,11 @@ async fn read_secrets(
             None => None,
             Some(credentials) => {
                 let user = secrets.read_text(&credentials.username)?;
+                if user.expose().is_empty() {
+                    // MQTT 3.1.1 has no password without a user name (3.1.2.9).
+                    let text = format!("find a user name in {}", credentials.username);
+                    return Err(Fault::new(FaultClass::Config, Code::SecretInvalid, text));
+                }
                 let password = match &credentials.password {
                     None => String::new(),
                     Some(at) => secrets.read_text(at)?.expose().to_owned(),

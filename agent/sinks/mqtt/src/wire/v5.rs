@@ -1,6 +1,6 @@
 //! MQTT 5.0 (OASIS Standard, 7 March 2019).
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use lineside_core::FaultClass;
 use lineside_crds::diagnostics::Code;
 use rumqttc::v5::mqttbytes::v5::{
@@ -18,9 +18,9 @@ use crate::inflight::Rejection;
 /// User property with the identity of the record (contracts, section 4).
 const IDENTITY: &str = "lineside-id";
 
-/// DISCONNECT with reason Normal and no properties has no payload (3.14.2.1), a form that the
-/// codec refuses.
-const SHORT_DISCONNECT: [u8; 2] = [0xE0, 0];
+/// First byte of DISCONNECT. It may leave out its properties, and with reason Normal also its
+/// reason (3.14.2.1, 3.14.2.2.1); the codec reads only the full form.
+const DISCONNECT: u8 = 0xE0;
 
 pub(super) struct V5;
 
@@ -94,14 +94,14 @@ impl Wire for V5 {
     }
 
     fn disconnect(&self, out: &mut BytesMut) {
-        out.extend_from_slice(&SHORT_DISCONNECT);
+        out.extend_from_slice(&[DISCONNECT, 0]);
     }
 
     fn decode(&self, input: &mut BytesMut) -> Result<Option<Incoming>, DecodeError> {
-        if input.starts_with(&SHORT_DISCONNECT) {
-            let _ = input.split_to(SHORT_DISCONNECT.len());
-            let normal = Disconnect::new(DisconnectReasonCode::NormalDisconnection);
-            return Ok(Some(Incoming::Closed(closed(&normal))));
+        if let Some(reason) = short_disconnect(input) {
+            let reason =
+                DisconnectReasonCode::try_from(reason).map_err(|e| DecodeError(e.to_string()))?;
+            return Ok(Some(Incoming::Closed(closed(&Disconnect::new(reason)))));
         }
         let before = input.len();
         let packet = match Packet::read(input, Some(MAX_INCOMING)) {
@@ -131,6 +131,17 @@ impl Wire for V5 {
     fn carries_identity(&self) -> bool {
         true
     }
+}
+
+/// Takes a short DISCONNECT off the input and gives its reason.
+fn short_disconnect(input: &mut BytesMut) -> Option<u8> {
+    let (length, reason) = match **input {
+        [DISCONNECT, 0, ..] => (2, 0),
+        [DISCONNECT, 1, reason, ..] => (3, reason),
+        _ => return None,
+    };
+    input.advance(length);
+    Some(reason)
 }
 
 /// CONNACK (3.2.2).

@@ -1,0 +1,125 @@
+//! The command line against real servers and files: answers and exit codes.
+
+use std::process::Output;
+
+use lineside_tests::agent::lineside;
+use lineside_tests::dir::TestDir;
+use lineside_tests::peers::pymodbus::Pymodbus;
+use lineside_tests::{ports, tools};
+use serde_json::{Value, json};
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap()
+}
+
+#[test]
+fn read_shows_the_wire_address_the_bytes_and_the_value_that_the_peer_holds() {
+    let dir = TestDir::new("cli_read").unwrap();
+    let fixture = json!({"units": {"1": {"entries": [
+        {"area": "holding", "address": 99, "type": "FLOAT32", "order": "ABCD", "value": 21.5},
+        {"area": "coil", "address": 0, "type": "BITS", "value": [true]}]}}});
+    let peer = Pymodbus::start(&dir, "peer", &fixture).unwrap();
+    let url = format!("modbus-tcp://127.0.0.1:{}", peer.port);
+    let good = lineside(["read", &url, "-p", "t=holding-register:100:REAL", "-p", "run=coil:1"]);
+    let good = good.unwrap();
+    let table = text(&good.stdout);
+    // IEEE 754: 21.5 is 41 AC 00 00.
+    let row = table.lines().find(|l| l.starts_with("t ")).unwrap();
+    for part in ["unit 1 FC3 @99 x2", "41 AC 00 00", "f32", "21.5", "Good"] {
+        assert!(row.contains(part), "{part:?} is not in {row:?}");
+    }
+    assert_eq!(code(&good), 0);
+
+    let args = [
+        "read",
+        &url,
+        "-o",
+        "json",
+        "-p",
+        "t=holding-register:100:REAL",
+        "-p",
+        "none=holding-register:500:INT",
+    ];
+    let some = lineside(args).unwrap();
+    assert_eq!(code(&some), 1);
+    let report: Value = serde_json::from_slice(&some.stdout).unwrap();
+    assert_eq!(report["points"][0]["value"], json!(21.5));
+    assert_eq!(report["points"][1]["quality"], json!("Bad"));
+    assert_eq!(report["points"][1]["code"], json!("LNS-2011"));
+}
+
+#[test]
+fn read_says_what_is_wrong_with_host_port_unit_and_address() {
+    let dir = TestDir::new("cli_read_wrong").unwrap();
+    let fixture = json!({"units": {"1": {"entries": [
+        {"area": "holding", "address": 0, "type": "UINT16", "order": "ABCD", "value": 1}]}}});
+    let peer = Pymodbus::start(&dir, "peer", &fixture).unwrap();
+    let free = ports::free().unwrap();
+    let cases = [
+        (format!("modbus-tcp://127.0.0.1:{free}"), "x=coil:1", 3, "LNS-2001"),
+        ("modbus-tcp://no-such-host.invalid".into(), "x=coil:1", 3, "LNS-2003"),
+        ("modbus-tp://127.0.0.1".into(), "x=coil:1", 2, "modbus-tcp"),
+        (format!("modbus-tcp://127.0.0.1:{}", peer.port), "x=holding-register:1:REALL", 2, "REAL"),
+        (
+            format!("modbus-tcp://127.0.0.1:{}?default-unit-identifier=9", peer.port),
+            "x=holding-register:1:INT",
+            1,
+            "LNS-2016",
+        ),
+    ];
+    for (url, point, exit, says) in cases {
+        let output = lineside(["read", &url, "--point", point]).unwrap();
+        let all = text(&output.stdout) + &text(&output.stderr);
+        assert_eq!(code(&output), exit, "{url} {point}: {all}");
+        assert!(all.contains(says), "{url} {point}: no {says:?} in {all}");
+        assert!(all.contains("Next:"), "{url} {point}: no next step in {all}");
+    }
+}
+
+#[test]
+fn validate_tells_every_problem_with_its_line_and_every_example_is_valid() {
+    let dir = TestDir::new("cli_validate").unwrap();
+    let broken = "apiVersion: lineside.dev/v1alpha1\nkind: DeviceConnection\nmetadata:\n  name: d\n\
+                  spec:\n  ulr: modbus-tcp://h\n  intervalMillis: 5\n  points:\n  - name: a\n    \
+                  address: holding-register:0:INT\n";
+    let file = dir.write("broken.yaml", broken).unwrap();
+    let output = lineside(["validate", "-o", "json", "-f", file.to_str().unwrap()]).unwrap();
+    assert_eq!(code(&output), 1);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let lines: Vec<u64> = report["problems"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|p| p["line"].as_u64().unwrap())
+        .collect();
+    for line in [6, 7, 10] {
+        assert!(lines.contains(&line), "nothing on line {line}: {report:#}");
+    }
+    assert!(text(&output.stdout).contains("url"), "did you mean url?");
+
+    let examples = tools::workspace().join("examples");
+    let mut checked = 0;
+    for folder in std::fs::read_dir(&examples).unwrap() {
+        let folder = folder.unwrap().path();
+        let args = ["validate", "--deny-warnings", "-f", folder.to_str().unwrap()];
+        let output = lineside(args).unwrap();
+        assert_eq!(code(&output), 0, "{}: {}", folder.display(), text(&output.stdout));
+        checked += 1;
+    }
+    assert!(checked > 0);
+}
+
+#[test]
+fn explain_knows_codes_and_reasons_and_says_so_when_it_does_not() {
+    let by_code = lineside(["explain", "LNS-2001"]).unwrap();
+    let by_reason = lineside(["explain", "Unreachable"]).unwrap();
+    assert_eq!(by_code.stdout, by_reason.stdout);
+    assert!(text(&by_code.stdout).contains("Next:"));
+    let unknown = lineside(["explain", "LNS-9999"]).unwrap();
+    assert_eq!(code(&unknown), 2);
+    assert!(text(&unknown.stderr).contains("--all"));
+}
