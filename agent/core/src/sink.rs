@@ -112,19 +112,43 @@ impl fmt::Display for RecordId {
     }
 }
 
-/// What became of a record.
+/// What became of a record, in samples: `delivered + skipped + rejected` is its length. A sink
+/// that sends a record in several messages settles it once, when all of them have an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// The remote accepted it (for a best-effort sink: it was sent).
-    Delivered,
-    /// Nothing in the record is for this sink (e.g. only Bad samples for an encoding that has no
-    /// place for them).
-    Skipped,
-    /// The remote will never accept it.
-    Rejected {
-        /// Why.
-        code: Code,
-        /// What the remote said.
-        message: String,
-    },
+pub struct Outcome {
+    /// The remote accepted them (for a best-effort sink: they were sent).
+    pub delivered: u64,
+    /// The sink's encoding has no place for them (e.g. Bad samples in `FlatJSON`).
+    pub skipped: u64,
+    /// The remote will never accept them.
+    pub rejected: u64,
+    /// Why, when any were rejected.
+    pub refusal: Option<Refusal>,
+}
+
+/// Why a remote will never accept a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// `RecordRejected` or `RecordTooLarge`.
+    pub code: Code,
+    /// What the remote said.
+    pub message: String,
+}
+
+impl Outcome {
+    /// All of a record of `samples` was accepted.
+    pub fn delivered(samples: usize) -> Self {
+        Self { delivered: samples as u64, skipped: 0, rejected: 0, refusal: None }
+    }
+
+    /// Nothing of a record of `samples` is for this sink.
+    pub fn skipped(samples: usize) -> Self {
+        Self { delivered: 0, skipped: samples as u64, rejected: 0, refusal: None }
+    }
+
+    /// All of a record of `samples` was refused.
+    pub fn rejected(samples: usize, code: Code, message: impl Into<String>) -> Self {
+        let refusal = Some(Refusal { code, message: message.into() });
+        Self { delivered: 0, skipped: 0, rejected: samples as u64, refusal }
+    }
 }

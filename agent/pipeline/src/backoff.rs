@@ -8,8 +8,8 @@ const FIRST: Duration = Duration::from_millis(500);
 /// Longest wait. Short enough that a device that comes back is read again while somebody still
 /// stands beside it; one connection attempt per 15 s harms no device.
 const LONGEST: Duration = Duration::from_secs(15);
-/// A session that lasted this long was a success, whatever ended it.
-pub const STABLE: Duration = Duration::from_secs(30);
+/// A session that did its work and lasted this long was a success, whatever ended it.
+pub const STABLE: Duration = Duration::from_secs(5);
 
 /// Exponential back-off with full jitter in the upper half.
 #[derive(Debug, Default)]

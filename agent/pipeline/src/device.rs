@@ -10,7 +10,7 @@ use lineside_core::driver::{Driver, Emit, Ended, Receipt, SessionContext, Update
 use lineside_core::fault::{Fault, FaultClass};
 use lineside_core::{Batch, Origin, StatusCode};
 use lineside_crds::diagnostics::Code;
-use lineside_crds::model::{Device, ObjectKey};
+use lineside_crds::model::{Device, Mode, ObjectKey};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Windows;
 use crate::backoff::{Backoff, STABLE, random_below};
-use crate::health::{DeviceFacts, FlapGuard, Verdict, judge_device};
+use crate::health::{DeviceFacts, FlapGuard, Verdict, judge_device, suspended};
 use crate::journal::Entry;
 use crate::last_value::{LastValues, Passed};
 use crate::route::{Route, Selection, deliver, select};
@@ -41,6 +41,8 @@ struct State {
     table: LastValues,
     routes: Vec<(Route, Selection)>,
     facts: DeviceFacts,
+    /// An answer came since the supervisor last asked.
+    answered: bool,
     endpoint: String,
     flaps: FlapGuard,
     verdict: Verdict,
@@ -63,6 +65,16 @@ pub struct DeviceCounters {
     pub faults: [u64; FaultClass::ALL.len()],
 }
 
+/// Whether a sample of this quality was made of an answer, be it a refusal, and not of silence.
+fn is_answer(status: StatusCode) -> bool {
+    !matches!(
+        status,
+        StatusCode::BAD_TIMEOUT
+            | StatusCode::BAD_NO_COMMUNICATION
+            | StatusCode::BAD_COMMUNICATION_ERROR
+    )
+}
+
 /// The origin of a device's own samples.
 pub fn origin_of(device: &Device) -> Arc<Origin> {
     let points: Vec<Arc<str>> = device.points.iter().map(|p| p.name.clone()).collect();
@@ -80,6 +92,7 @@ impl Hub {
             routes: Vec::new(),
             verdict: judge_device(&facts, device.availability),
             facts,
+            answered: false,
             endpoint: device.protocol.endpoint(),
             flaps: FlapGuard::default(),
             since: now,
@@ -117,6 +130,7 @@ impl Hub {
         for (route, selection) in &mut state.routes {
             *selection = select(&route.pipeline, &state.device.labels, &state.origin);
         }
+        self.judge(state);
         Update { device: state.device.clone(), origin: state.origin.clone() }
     }
 
@@ -132,14 +146,24 @@ impl Hub {
 
     /// Takes a batch from a session.
     fn accept(&self, batch: Batch) {
-        let mut guard = self.lock();
-        let state = &mut *guard;
+        self.accept_into(&mut self.lock(), batch);
+    }
+
+    fn accept_into(&self, state: &mut State, batch: Batch) {
         let bad = batch.iter().filter(|s| s.status.is_bad()).count() as u64;
         state.counters.bad += bad;
         state.counters.good += batch.len() as u64 - bad;
         // Only the device's own, current points have deadlines and a last value; a batch of an
         // older version or of a learned device goes on as it is.
         let own = Arc::ptr_eq(batch.origin(), &state.origin);
+        if own && !batch.is_empty() {
+            state.facts.answers =
+                state.facts.connected && batch.iter().any(|s| is_answer(s.status));
+            if state.facts.answers {
+                state.facts.fault = None;
+                state.answered = true;
+            }
+        }
         let batch = if own {
             match state.table.pass(batch, Instant::now()) {
                 Passed::Whole(batch) => batch,
@@ -151,9 +175,6 @@ impl Hub {
         } else {
             batch
         };
-        if own && bad == 0 && !batch.is_empty() {
-            state.facts.fault = None;
-        }
         let batch = Arc::new(batch);
         self.windows.tap.show(|| Seen::Decoded(batch.clone()));
         for (route, selection) in &state.routes {
@@ -177,7 +198,7 @@ impl Hub {
 
     fn session_failed(&self, fault: &Fault) {
         let mut state = self.lock();
-        state.facts.connected = false;
+        (state.facts.connected, state.facts.answers) = (false, false);
         state.facts.fault = Some((fault.class, fault.code, fault.chain()));
         let class = FaultClass::ALL.iter().position(|c| *c == fault.class).unwrap_or_default();
         state.counters.faults[class] += 1;
@@ -185,11 +206,9 @@ impl Hub {
     }
 
     fn session_closed(&self) {
-        self.lock().facts.connected = false;
-    }
-
-    fn is_connected(&self) -> bool {
-        self.lock().facts.connected
+        let mut state = self.lock();
+        (state.facts.connected, state.facts.answers) = (false, false);
+        self.judge(&mut state);
     }
 
     /// Turns silent points Bad, and looks at health again.
@@ -206,14 +225,35 @@ impl Hub {
             self.judge(&mut state);
             return;
         }
+        // Under the same lock, so that a good sample in between is not overtaken.
+        self.tell_bad(&mut state, overdue, status);
+    }
+
+    fn tell_bad(&self, state: &mut State, points: Vec<u32>, status: StatusCode) {
         let now = self.clock.now();
         let mut batch =
-            Batch::with_capacity(state.origin.clone(), 0, self.clock.quality(), overdue.len());
-        for point in overdue {
+            Batch::with_capacity(state.origin.clone(), 0, self.clock.quality(), points.len());
+        for point in points {
             batch.push_bad(point, status, now);
         }
-        drop(state);
-        self.accept(batch);
+        self.accept_into(state, batch);
+    }
+
+    /// The device is suspended: its points are out of service, and say so once.
+    pub fn suspend(&self) {
+        let mut state = self.lock();
+        let points = (0..state.device.points.len() as u32).collect();
+        self.tell_bad(&mut state, points, StatusCode::BAD_OUT_OF_SERVICE);
+    }
+
+    /// Sessions begin (again) now.
+    pub fn start(&self) {
+        self.lock().table.start_over(Instant::now());
+    }
+
+    /// Whether the device has answered since the last call.
+    fn take_answered(&self) -> bool {
+        std::mem::take(&mut self.lock().answered)
     }
 
     fn tick_interval(&self) -> Duration {
@@ -224,7 +264,12 @@ impl Hub {
     fn judge(&self, state: &mut State) {
         (state.facts.good, state.facts.bad, state.facts.waiting) = state.table.counts();
         let now = Instant::now();
-        let verdict = state.flaps.pass(judge_device(&state.facts, state.device.availability), now);
+        let verdict = match state.device.mode {
+            Mode::Running => {
+                state.flaps.pass(judge_device(&state.facts, state.device.availability), now)
+            }
+            Mode::Suspended => suspended(),
+        };
         if (verdict.health, verdict.code) != (state.verdict.health, state.verdict.code) {
             state.since = now;
             let device = &state.device.key;
@@ -320,8 +365,11 @@ pub async fn supervise(
     }
     loop {
         let started = Instant::now();
+        let asked = updates.borrow().device.protocol.clone();
         let ended = session(&hub, &driver, &mut updates, &mut ticker, &cancel).await;
-        let lasted = hub.is_connected() && started.elapsed() >= STABLE;
+        // A session that was answered and did not end at once was a success, whatever ended it:
+        // many devices close connections that are idle.
+        let lasted = hub.take_answered() && started.elapsed() >= STABLE;
         let fault = match ended {
             Ended::Cancelled => return hub.session_closed(),
             Ended::Reconfigure => {
@@ -334,6 +382,11 @@ pub async fn supervise(
             backoff.reset();
         }
         hub.session_failed(&fault);
+        let now = updates.borrow().device.protocol.clone();
+        if updates.has_changed().unwrap_or(false) && now == asked {
+            // The session has applied it; only another way to the device is worth a redial.
+            updates.mark_unchanged();
+        }
         let limit = Some(backoff.next_wait());
         match wait(&hub, &mut ticker, &cancel, &mut updates, limit).await {
             Waited::Over => {}

@@ -10,6 +10,7 @@ use lineside_core::driver::{Driver, Update};
 use lineside_core::fault::Fault;
 use lineside_core::secret::Secrets;
 use lineside_core::sink::{Sink, SinkIdentity};
+use lineside_crds::diagnostics::Code;
 use lineside_crds::model::{self, Device, Mode, ObjectKey, Pipeline, SinkKind};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -17,8 +18,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Windows;
 use crate::device::{self, Hub, Owned};
+use crate::health::judge_pipeline;
 use crate::ring::{Ledger, Ring};
-use crate::route::Route;
+use crate::route::{Route, Selection, select};
 use crate::sink::{self, Station, Surroundings};
 use crate::snapshot::{PipelineSnapshot, PointsSnapshot, SinkSnapshot, Snapshot};
 
@@ -100,10 +102,36 @@ impl Run {
     }
 }
 
+/// Why undelivered samples were given up; a closed set, used as metric label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GivenUp {
+    /// Their sink was removed from the pipeline.
+    SinkRemoved,
+    /// Their pipeline was removed.
+    PipelineRemoved,
+    /// The agent ended before they were delivered.
+    AgentEnded,
+}
+
+impl GivenUp {
+    /// Every reason.
+    pub const ALL: [Self; 3] = [Self::SinkRemoved, Self::PipelineRemoved, Self::AgentEnded];
+
+    /// Metric label, CamelCase.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::SinkRemoved => "SinkRemoved",
+            Self::PipelineRemoved => "PipelineRemoved",
+            Self::AgentEnded => "AgentEnded",
+        }
+    }
+}
+
 /// What exists now, readable while the engine works.
 #[derive(Default)]
 pub struct View {
     content: Mutex<ViewContent>,
+    given_up: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 #[derive(Default)]
@@ -114,6 +142,8 @@ struct ViewContent {
 
 struct PipelineView {
     pipeline: Arc<Pipeline>,
+    /// Devices that it takes points of.
+    devices: usize,
     ring: Arc<Ring>,
     stations: BTreeMap<Arc<str>, Arc<Station>>,
 }
@@ -123,7 +153,26 @@ impl View {
     pub fn snapshot(&self) -> Snapshot {
         let content = self.content.lock().unwrap_or_else(PoisonError::into_inner);
         let pipelines = content.pipelines.iter().map(PipelineView::snapshot).collect();
-        Snapshot { devices: content.hubs.iter().map(|h| h.snapshot()).collect(), pipelines }
+        let given_up = self.given_up.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut given_up = given_up.clone();
+        for reason in GivenUp::ALL {
+            given_up.entry(reason.label()).or_default();
+        }
+        let devices = content.hubs.iter().map(|h| h.snapshot()).collect();
+        Snapshot { devices, pipelines, given_up }
+    }
+
+    /// Nothing is given up silently: it is counted and said.
+    fn give_up(&self, pipeline: &ObjectKey, sink: &str, ledger: &Ledger, why: GivenUp) {
+        if ledger.buffered == 0 {
+            return;
+        }
+        let mut given_up = self.given_up.lock().unwrap_or_else(PoisonError::into_inner);
+        *given_up.entry(why.label()).or_default() += ledger.buffered;
+        let (samples, why, code) = (ledger.buffered, why.label(), Code::SinkRemoved);
+        tracing::error!(
+            %pipeline, sink, samples, why, code = %code, "Undelivered samples given up"
+        );
     }
 }
 
@@ -142,16 +191,21 @@ impl PipelineView {
     fn snapshot(&self) -> PipelineSnapshot {
         let (store_bytes, store_limit) = self.ring.usage();
         let ledgers = self.ring.ledgers();
-        let sinks = ledgers.into_iter().filter_map(|(name, ledger)| {
-            let station = self.stations.get(&name)?.snapshot();
-            Some(SinkSnapshot { name, ledger, station })
-        });
+        let sinks: Vec<SinkSnapshot> = ledgers
+            .into_iter()
+            .filter_map(|(name, ledger)| {
+                let station = self.stations.get(&name)?.snapshot();
+                Some(SinkSnapshot { name, ledger, station })
+            })
+            .collect();
+        let verdicts: Vec<_> = sinks.iter().map(|s| &s.station.verdict).collect();
         PipelineSnapshot {
+            verdict: judge_pipeline(self.pipeline.mode, self.devices, &verdicts),
             pipeline: self.pipeline.clone(),
             captured: self.ring.captured(),
             store_bytes,
             store_limit,
-            sinks: sinks.collect(),
+            sinks,
         }
     }
 }
@@ -208,8 +262,12 @@ impl Engine {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let mut given_up = 0;
-        for pipeline in self.pipelines.into_values() {
-            given_up += pipeline.stop("the agent ends").await;
+        let pipelines = std::mem::take(&mut self.pipelines).into_values();
+        for (key, ledgers) in join_all(pipelines.map(RunningPipeline::stop)).await {
+            for (sink, ledger) in ledgers {
+                self.view.give_up(&key, &sink, &ledger, GivenUp::AgentEnded);
+                given_up += ledger.buffered;
+            }
         }
         given_up
     }
@@ -250,9 +308,13 @@ impl Engine {
                 Some(running) => {
                     if *running.device != *device {
                         tracing::info!(device = %key, "Device was changed");
+                        let stopped = running.device.mode == Mode::Running && !runs;
                         let update = running.hub.replace(device.clone());
                         running.device = device;
                         running.updates.send_replace(update);
+                        if stopped {
+                            running.hub.suspend();
+                        }
                     }
                     if runs && running.run.is_none() {
                         to_start.push(key);
@@ -281,15 +343,18 @@ impl Engine {
         let protocol = running.device.protocol.type_name();
         let driver = self.parts.drivers.iter().find(|d| d.protocol() == protocol).cloned();
         let (hub, updates) = (running.hub.clone(), running.updates.subscribe());
+        hub.start();
         running.run = Some(Run::start(|cancel| device::supervise(hub, driver, updates, cancel)));
     }
 
     async fn apply_pipelines(&mut self, wanted: &BTreeMap<ObjectKey, Arc<Pipeline>>) {
         let gone: Vec<ObjectKey> =
             self.pipelines.keys().filter(|k| !wanted.contains_key(*k)).cloned().collect();
-        for key in gone {
-            if let Some(pipeline) = self.pipelines.remove(&key) {
-                pipeline.stop("the pipeline was removed").await;
+        let gone = gone.iter().filter_map(|key| self.pipelines.remove(key));
+        let stopped = join_all(gone.map(RunningPipeline::stop)).await;
+        for (key, ledgers) in stopped {
+            for (sink, ledger) in ledgers {
+                self.view.give_up(&key, &sink, &ledger, GivenUp::PipelineRemoved);
             }
         }
         for (key, pipeline) in wanted {
@@ -298,13 +363,17 @@ impl Engine {
                 ring: Ring::new(key.clone(), pipeline.store, self.windows.clone()),
                 sinks: BTreeMap::new(),
             });
-            running.apply(pipeline.clone(), &self.parts, &self.windows).await;
+            let removed = running.apply(pipeline.clone(), &self.parts, &self.windows).await;
+            for (sink, ledger) in removed {
+                self.view.give_up(key, &sink, &ledger, GivenUp::SinkRemoved);
+            }
         }
     }
 
     fn publish_view(&self) {
         let hubs = self.devices.values().map(|d| d.hub.clone()).collect();
         let pipelines = self.pipelines.values().map(|p| PipelineView {
+            devices: self.devices.values().filter(|d| selects(&p.pipeline, &d.device)).count(),
             pipeline: p.pipeline.clone(),
             ring: p.ring.clone(),
             stations: p.sinks.iter().map(|(n, s)| (n.clone(), s.station.clone())).collect(),
@@ -315,46 +384,41 @@ impl Engine {
 }
 
 impl RunningPipeline {
-    async fn apply(&mut self, pipeline: Arc<Pipeline>, parts: &Parts, windows: &Arc<Windows>) {
+    /// Returns the numbers of the sinks that were removed.
+    async fn apply(
+        &mut self,
+        pipeline: Arc<Pipeline>,
+        parts: &Parts,
+        windows: &Arc<Windows>,
+    ) -> Vec<(Arc<str>, Ledger)> {
         self.ring.set_settings(pipeline.store);
         let runs = pipeline.mode == Mode::Running;
-        let gone: Vec<Arc<str>> = self
-            .sinks
-            .keys()
-            .filter(|name| !pipeline.sinks.iter().any(|s| s.name == **name))
-            .cloned()
-            .collect();
-        for name in gone {
-            if let Some(mut sink) = self.sinks.remove(&name) {
-                sink.stop().await;
-                let ledger = self.ring.remove_sink(&name);
-                report_given_up(&pipeline.key, &name, ledger, "the sink was removed");
+        let stays = |s: &RunningSink| pipeline.sinks.contains(&s.spec) && s.run.is_some() == runs;
+        let mut stopping: Vec<RunningSink> = Vec::new();
+        let names: Vec<Arc<str>> = self.sinks.keys().cloned().collect();
+        for name in &names {
+            if !self.sinks.get(name).is_some_and(stays) {
+                stopping.extend(self.sinks.remove(name));
             }
         }
+        join_all(stopping.iter_mut().map(RunningSink::stop)).await;
+        let gone = names.iter().filter(|n| !pipeline.sinks.iter().any(|s| s.name == **n));
+        let removed = gone.filter_map(|n| Some((n.clone(), self.ring.remove_sink(n)?))).collect();
         for spec in &pipeline.sinks {
-            let unchanged =
-                self.sinks.get(&spec.name).is_some_and(|s| s.spec == *spec && s.run.is_some());
-            if unchanged && runs {
-                continue;
+            if !self.sinks.contains_key(&spec.name) {
+                self.ring.add_sink(&spec.name);
+                let sink = RunningSink::new(spec, &pipeline, &self.ring, parts, windows, runs);
+                self.sinks.insert(spec.name.clone(), sink);
             }
-            if let Some(mut old) = self.sinks.remove(&spec.name) {
-                old.stop().await;
-            }
-            self.ring.add_sink(&spec.name);
-            let sink = RunningSink::new(spec, &pipeline, &self.ring, parts, windows, runs);
-            self.sinks.insert(spec.name.clone(), sink);
         }
         self.pipeline = pipeline;
+        removed
     }
 
-    async fn stop(mut self, why: &str) -> u64 {
+    /// Returns the last numbers of its sinks.
+    async fn stop(mut self) -> (ObjectKey, Vec<(Arc<str>, Ledger)>) {
         join_all(self.sinks.values_mut().map(RunningSink::stop)).await;
-        let mut given_up = 0;
-        for (name, ledger) in self.ring.ledgers() {
-            given_up += ledger.buffered;
-            report_given_up(&self.pipeline.key, &name, Some(ledger), why);
-        }
-        given_up
+        (self.pipeline.key.clone(), self.ring.ledgers())
     }
 }
 
@@ -382,10 +446,13 @@ impl RunningSink {
         let sink = match (parts.make_sink)(&spec.kind) {
             Ok(sink) => Some(sink),
             Err(fault) => {
-                station.refused(&fault);
+                station.failed(&fault);
                 None
             }
         };
+        if !runs {
+            station.suspend();
+        }
         let around = Surroundings { clock: parts.clock.clone(), secrets: parts.secrets.clone() };
         let run = sink.filter(|_| runs).map(|sink| {
             let (station, ring) = (station.clone(), ring.clone());
@@ -401,14 +468,11 @@ impl RunningSink {
     }
 }
 
-fn same_protocol(a: &Device, b: &Device) -> bool {
-    a.protocol.type_name() == b.protocol.type_name()
+fn selects(pipeline: &Pipeline, device: &Device) -> bool {
+    let origin = device::origin_of(device);
+    select(pipeline, &device.labels, &origin) != Selection::Nothing
 }
 
-/// Nothing is given up silently.
-fn report_given_up(pipeline: &ObjectKey, sink: &str, ledger: Option<Ledger>, why: &str) {
-    let Some(ledger) = ledger.filter(|l| l.buffered > 0) else { return };
-    let samples = ledger.buffered;
-    let code = lineside_crds::diagnostics::Code::SinkRemoved;
-    tracing::error!(%pipeline, sink, samples, why, code = %code, "Undelivered samples given up");
+fn same_protocol(a: &Device, b: &Device) -> bool {
+    a.protocol.type_name() == b.protocol.type_name()
 }

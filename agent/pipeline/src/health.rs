@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lineside_core::fault::FaultClass;
 use lineside_crds::diagnostics::Code;
-use lineside_crds::model::Availability;
+use lineside_crds::model::{Availability, Mode};
 use tokio::time::Instant;
 
 /// Health of one thing.
@@ -42,6 +42,8 @@ impl Health {
 pub struct DeviceFacts {
     /// A session is connected.
     pub connected: bool,
+    /// The device's last answers were answers, be they values or refusals.
+    pub answers: bool,
     /// Points whose last sample is Good or Uncertain.
     pub good: usize,
     /// Points whose last sample is Bad.
@@ -75,17 +77,24 @@ impl Verdict {
     }
 }
 
-/// Judges a device.
+/// What a suspended device or sink shows.
+pub fn suspended() -> Verdict {
+    Verdict::well(Health::Unknown, "Suspended")
+}
+
+/// Judges a device that runs.
 pub fn judge_device(facts: &DeviceFacts, availability: Availability) -> Verdict {
     let total = facts.good + facts.bad + facts.waiting;
     if facts.good > 0 && facts.bad == 0 {
         return Verdict::well(Health::Healthy, "Receiving");
     }
-    if facts.good > 0 {
+    // A device that is gone is that, also while points that are rarely read are not due yet.
+    let gone = !facts.connected && facts.fault.is_some();
+    if facts.good > 0 && !gone {
         let text = format!("{} of {total} points are bad", facts.bad);
         return Verdict::ill(Health::Degraded, Code::SomePointsBad, text);
     }
-    if facts.connected && facts.bad > 0 && facts.fault.is_none() {
+    if facts.answers && facts.bad > 0 {
         let text = format!("the device answers, all {total} points are bad");
         return Verdict::ill(Health::Degraded, Code::AllPointsBad, text);
     }
@@ -96,9 +105,58 @@ pub fn judge_device(facts: &DeviceFacts, availability: Availability) -> Verdict 
         ) => Verdict::ill(Health::Unavailable, Code::DeviceOff, text.clone()),
         (Some((_, code, text)), _) => Verdict::ill(Health::Unavailable, *code, text.clone()),
         (None, _) if facts.bad > 0 => {
-            Verdict::ill(Health::Unavailable, Code::NoData, "no data within the deadline".into())
+            let text = match facts.connected {
+                true => "connected, but nothing answers",
+                false => "no data within the deadline",
+            };
+            Verdict::ill(Health::Unavailable, Code::NoData, text.into())
         }
         (None, _) => Verdict::well(Health::Unknown, "Connecting"),
+    }
+}
+
+/// What is known of a sink.
+#[derive(Clone, Debug, Default)]
+pub struct SinkFacts {
+    /// A session is connected.
+    pub connected: bool,
+    /// The last session's fault, while no other is connected.
+    pub fault: Option<(Code, String)>,
+    /// The last refusal, while nothing was delivered since.
+    pub refusal: Option<(Code, String)>,
+    /// Something was delivered since the start of the session.
+    pub delivering: bool,
+}
+
+/// Judges a sink of a pipeline that runs.
+pub fn judge_sink(facts: &SinkFacts) -> Verdict {
+    match (&facts.fault, &facts.refusal) {
+        (Some((code, text)), _) | (None, Some((code, text))) => {
+            Verdict::ill(Health::Unavailable, *code, text.clone())
+        }
+        (None, None) if facts.delivering => Verdict::well(Health::Healthy, "Delivering"),
+        (None, None) if facts.connected => Verdict::well(Health::Healthy, "Connected"),
+        (None, None) => Verdict::well(Health::Unknown, "Connecting"),
+    }
+}
+
+/// Judges a pipeline by what it selects and by its sinks.
+pub fn judge_pipeline(mode: Mode, devices: usize, sinks: &[&Verdict]) -> Verdict {
+    if mode == Mode::Suspended {
+        return suspended();
+    }
+    if devices == 0 {
+        return Verdict::ill(Health::Unknown, Code::NoDevices, "no device is selected".into());
+    }
+    let well = sinks.iter().filter(|v| v.health == Health::Healthy).count();
+    let ill = sinks.iter().find(|v| v.health == Health::Unavailable);
+    match ill {
+        Some(ill) if well > 0 => Verdict { health: Health::Degraded, ..(*ill).clone() },
+        Some(ill) => (*ill).clone(),
+        None => match sinks.iter().find(|v| v.health != Health::Healthy) {
+            Some(other) => (*other).clone(),
+            None => Verdict::well(Health::Healthy, "Delivering"),
+        },
     }
 }
 
@@ -146,7 +204,7 @@ mod tests {
     use super::*;
 
     fn facts(good: usize, bad: usize) -> DeviceFacts {
-        DeviceFacts { connected: true, good, bad, ..DeviceFacts::default() }
+        DeviceFacts { connected: true, answers: true, good, bad, ..DeviceFacts::default() }
     }
 
     #[test]
@@ -159,9 +217,25 @@ mod tests {
     }
 
     #[test]
+    fn a_device_that_is_gone_is_unreachable_though_rare_points_are_not_due_yet() {
+        let mut f = facts(2, 1);
+        (f.connected, f.answers) = (false, false);
+        f.fault = Some((FaultClass::Unreachable, Code::Unreachable, "refused".into()));
+        assert_eq!(judge_device(&f, Availability::Continuous).code, Some(Code::Unreachable));
+    }
+
+    #[test]
+    fn a_connected_device_that_answers_nothing_is_not_said_to_answer() {
+        let mut f = facts(0, 3);
+        f.answers = false;
+        let verdict = judge_device(&f, Availability::Continuous);
+        assert_eq!((verdict.health, verdict.code), (Health::Unavailable, Some(Code::NoData)));
+    }
+
+    #[test]
     fn a_device_that_may_be_off_says_so_instead_of_unreachable() {
         let mut f = facts(0, 3);
-        f.connected = false;
+        (f.connected, f.answers) = (false, false);
         f.fault = Some((FaultClass::Unreachable, Code::Unreachable, "refused".into()));
         assert_eq!(judge_device(&f, Availability::Continuous).code, Some(Code::Unreachable));
         assert_eq!(judge_device(&f, Availability::Intermittent).code, Some(Code::DeviceOff));

@@ -1,6 +1,6 @@
 //! Prometheus text of a [`Snapshot`]. The numbers are made from the snapshot at each scrape, so
 //! there is no second set of counters that could disagree with the ledger. Names are listed in
-//! `docs/specs/metrics.md`.
+//! `docs/reference/metrics.md`.
 
 use std::time::Duration;
 
@@ -37,6 +37,7 @@ pub struct MetricsError(#[from] prometheus::Error);
 pub fn render(snapshot: &Snapshot, agent: &AgentNumbers) -> Result<Vec<u8>, MetricsError> {
     let sheet = Sheet { registry: Registry::new() };
     sheet.agent(agent)?;
+    sheet.given_up(snapshot)?;
     sheet.devices(&snapshot.devices)?;
     sheet.pipelines(&snapshot.pipelines)?;
     let mut families = sheet.registry.gather();
@@ -108,6 +109,15 @@ impl Sheet {
             "Time since the agent started.",
             &[],
             [(Vec::new(), a.uptime.as_secs_f64())],
+        )
+    }
+
+    fn given_up(&self, snapshot: &Snapshot) -> Result<(), MetricsError> {
+        self.counter(
+            "lineside_pipeline_given_up_samples_total",
+            "Undelivered samples that were given up with their sink or pipeline, by reason.",
+            &["reason"],
+            snapshot.given_up.iter().map(|(reason, n)| (vec![(*reason).to_owned()], *n)),
         )
     }
 

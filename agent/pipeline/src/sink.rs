@@ -3,11 +3,12 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use lineside_core::clock::Clock;
 use lineside_core::driver::Ended;
 use lineside_core::fault::{Fault, FaultClass};
 use lineside_core::secret::Secrets;
-use lineside_core::sink::{Sink, SinkContext, SinkIdentity, SinkState};
+use lineside_core::sink::{Feed, Outcome, Record, Sink, SinkContext, SinkIdentity, SinkState};
 use lineside_crds::diagnostics::Code;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -15,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::Windows;
 use crate::backoff::{Backoff, STABLE, random_below};
 use crate::device::Owned;
-use crate::health::{Health, Verdict};
+use crate::health::{FlapGuard, SinkFacts, Verdict, judge_sink, suspended};
 use crate::journal::Entry;
 use crate::ring::Ring;
 
@@ -34,7 +35,9 @@ pub struct Station {
 
 struct State {
     endpoint: String,
-    connected: bool,
+    facts: SinkFacts,
+    suspended: bool,
+    flaps: FlapGuard,
     verdict: Verdict,
     sessions: u64,
     faults: [u64; FaultClass::ALL.len()],
@@ -72,14 +75,16 @@ impl Station {
         clock: Arc<dyn Clock>,
         windows: Arc<Windows>,
     ) -> Self {
-        let verdict = Verdict {
-            health: Health::Unknown,
-            reason: "Connecting",
-            code: None,
-            message: String::new(),
+        let facts = SinkFacts::default();
+        let state = State {
+            endpoint,
+            verdict: judge_sink(&facts),
+            facts,
+            suspended: false,
+            flaps: FlapGuard::default(),
+            sessions: 0,
+            faults: [0; FaultClass::ALL.len()],
         };
-        let faults = [0; FaultClass::ALL.len()];
-        let state = State { endpoint, connected: false, verdict, sessions: 0, faults };
         Self { identity, clock, windows, state: Mutex::new(state) }
     }
 
@@ -88,43 +93,72 @@ impl Station {
     }
 
     fn closed(&self) {
-        self.lock().connected = false;
-    }
-
-    /// The sink cannot be made at all.
-    pub(crate) fn refused(&self, fault: &Fault) {
-        self.failed(fault);
-    }
-
-    fn failed(&self, fault: &Fault) {
         let mut state = self.lock();
-        state.connected = false;
+        state.facts.connected = false;
+        self.judge(&mut state);
+    }
+
+    /// The pipeline is suspended.
+    pub(crate) fn suspend(&self) {
+        let mut state = self.lock();
+        state.suspended = true;
+        self.judge(&mut state);
+    }
+
+    /// The session failed, or the sink cannot be made at all.
+    pub(crate) fn failed(&self, fault: &Fault) {
+        let mut state = self.lock();
+        state.facts.connected = false;
+        state.facts.delivering = false;
+        state.facts.fault = Some((fault.code, fault.chain()));
         let class = FaultClass::ALL.iter().position(|c| *c == fault.class).unwrap_or_default();
         state.faults[class] += 1;
-        let verdict = Verdict {
-            health: Health::Unavailable,
-            reason: fault.code.reason(),
-            code: Some(fault.code),
-            message: fault.chain(),
-        };
-        if state.verdict.code != verdict.code {
-            tracing::warn!(
-                pipeline = %self.identity.pipeline, sink = &*self.identity.sink,
-                code = %fault.code, reason = fault.code.reason(), error = verdict.message,
-                "Sink does not deliver"
-            );
-        }
-        self.set(&mut state, verdict);
+        self.judge(&mut state);
     }
 
-    fn set(&self, state: &mut State, verdict: Verdict) {
-        if (state.verdict.health, state.verdict.code) != (verdict.health, verdict.code) {
+    /// A record was settled.
+    fn settled(&self, outcome: &Outcome) {
+        let mut state = self.lock();
+        let facts = &mut state.facts;
+        let news = match &outcome.refusal {
+            _ if outcome.delivered > 0 => {
+                let news = facts.refusal.take().is_some() || !facts.delivering;
+                facts.delivering = true;
+                news
+            }
+            Some(refusal) => {
+                let news = facts.refusal.is_none();
+                facts.refusal = Some((refusal.code, refusal.message.clone()));
+                news
+            }
+            None => false,
+        };
+        if news {
+            self.judge(&mut state);
+        }
+    }
+
+    fn judge(&self, state: &mut State) {
+        let verdict = match state.suspended {
+            true => suspended(),
+            false => state.flaps.pass(judge_sink(&state.facts), Instant::now()),
+        };
+        if (verdict.health, verdict.code) != (state.verdict.health, state.verdict.code) {
+            let SinkIdentity { pipeline, sink, .. } = &self.identity;
+            let (sink, reason, endpoint) = (&**sink, verdict.reason, &*state.endpoint);
+            match verdict.code {
+                Some(code) => tracing::warn!(
+                    %pipeline, sink, code = %code, reason, endpoint, error = verdict.message,
+                    "Sink does not deliver"
+                ),
+                None => tracing::info!(%pipeline, sink, reason, endpoint, "Sink is well"),
+            }
             self.windows.journal.add(Entry {
                 number: 0,
                 time: self.clock.now(),
-                subject: format!("sink {}/{}", self.identity.pipeline, self.identity.sink),
+                subject: format!("sink {pipeline}/{sink}"),
                 health: verdict.health,
-                reason: verdict.reason,
+                reason,
                 code: verdict.code,
                 message: verdict.message.clone(),
             });
@@ -134,10 +168,12 @@ impl Station {
 
     /// What is known.
     pub fn snapshot(&self) -> StationSnapshot {
-        let state = self.lock();
+        let mut state = self.lock();
+        // A verdict of flapping is held for a time, and nothing else may come to end it.
+        self.judge(&mut state);
         StationSnapshot {
             endpoint: state.endpoint.clone(),
-            connected: state.connected,
+            connected: state.facts.connected,
             verdict: state.verdict.clone(),
             sessions: state.sessions,
             faults: state.faults,
@@ -148,20 +184,28 @@ impl Station {
 impl SinkState for Station {
     fn connected(&self, endpoint: &str) {
         let mut state = self.lock();
-        state.connected = true;
+        state.facts.connected = true;
+        state.facts.fault = None;
         state.sessions += 1;
         state.endpoint = endpoint.to_owned();
-        let verdict = Verdict {
-            health: Health::Healthy,
-            reason: "Delivering",
-            code: None,
-            message: String::new(),
-        };
-        self.set(&mut state, verdict);
-        tracing::info!(
-            pipeline = %self.identity.pipeline, sink = &*self.identity.sink, endpoint,
-            "Sink is connected"
-        );
+        self.judge(&mut state);
+    }
+}
+
+/// The feed of one session, which tells the station what became of records.
+struct Told {
+    feed: Box<dyn Feed>,
+    station: Arc<Station>,
+}
+
+impl Feed for Told {
+    fn next(&mut self) -> BoxFuture<'_, Record> {
+        self.feed.next()
+    }
+
+    fn settle(&mut self, offset: u64, outcome: Outcome) {
+        self.station.settled(&outcome);
+        self.feed.settle(offset, outcome);
     }
 }
 
@@ -182,7 +226,7 @@ pub async fn supervise(
         }
         let started = Instant::now();
         let ended = session(&station, &sink, &ring, &around, &cancel).await;
-        if station.lock().connected && started.elapsed() >= STABLE {
+        if station.lock().facts.connected && started.elapsed() >= STABLE {
             backoff.reset();
         }
         wait = match ended {
@@ -211,7 +255,7 @@ async fn session(
         identity: station.identity.clone(),
         clock: around.clock.clone(),
         secrets: around.secrets.clone(),
-        feed: ring.feed(&station.identity.sink),
+        feed: Box::new(Told { feed: ring.feed(&station.identity.sink), station: station.clone() }),
         state: station.clone(),
         cancel: token.clone(),
     };

@@ -1,6 +1,7 @@
 //! The state of the whole data path at one moment: what metrics, the local page and the command
 //! line show. Made on request; nothing here is counted twice.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +20,8 @@ pub struct Snapshot {
     pub devices: Vec<DeviceSnapshot>,
     /// Pipelines.
     pub pipelines: Vec<PipelineSnapshot>,
+    /// Undelivered samples that were given up since the start, by reason.
+    pub given_up: BTreeMap<&'static str, u64>,
 }
 
 /// One device.
@@ -69,6 +72,8 @@ pub struct PointSnapshot {
 pub struct PipelineSnapshot {
     /// Its configuration.
     pub pipeline: Arc<Pipeline>,
+    /// Health.
+    pub verdict: Verdict,
     /// Samples taken in.
     pub captured: u64,
     /// Bytes in the store.

@@ -13,7 +13,6 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use lineside_core::Batch;
 use lineside_core::sink::{Feed, Outcome, Record, RecordId};
-use lineside_crds::diagnostics::Code;
 use lineside_crds::model::{ObjectKey, Overflow, Store};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -65,6 +64,17 @@ pub struct Ledger {
     pub lag: Duration,
 }
 
+impl Ledger {
+    fn drop(&mut self, reason: DropReason, samples: u64) {
+        if samples > 0 {
+            *self.dropped.entry(reason).or_default() += samples;
+        }
+    }
+}
+
+/// The part of the bound that records on their way to one sink may take: a quarter.
+const HELD_PART: u64 = 4;
+
 struct Slot {
     batch: Arc<Batch>,
     samples: u64,
@@ -81,13 +91,16 @@ struct Cursor {
     head: u64,
     /// Everything at or above was never handed out.
     untouched: u64,
+    /// Bytes of what was handed out and is not settled.
+    held_bytes: u64,
     ledger: Ledger,
 }
 
 impl Cursor {
     fn new(at: u64) -> Self {
         let settled = RangeSet::default();
-        Self { floor: at, settled, head: at, untouched: at, ledger: Ledger::default() }
+        let ledger = Ledger::default();
+        Self { floor: at, settled, head: at, untouched: at, held_bytes: 0, ledger }
     }
 
     fn wants(&self, offset: u64) -> bool {
@@ -108,7 +121,7 @@ impl Cursor {
     fn drop_samples(&mut self, offset: u64, samples: u64, reason: DropReason) {
         self.settle(offset);
         self.ledger.buffered -= samples;
-        *self.ledger.dropped.entry(reason).or_default() += samples;
+        self.ledger.drop(reason, samples);
     }
 }
 
@@ -242,8 +255,17 @@ impl Ring {
         let inner = &mut *inner;
         let cursor = inner.cursors.get_mut(sink)?;
         let (offset, slot) = inner.slots.range(cursor.head..).find(|(o, _)| cursor.wants(**o))?;
+        if *offset >= cursor.untouched {
+            // What is handed out cannot give way any more, so it stays a part of the bound.
+            if cursor.held_bytes > 0
+                && cursor.held_bytes + slot.bytes > inner.settings.max_bytes / HELD_PART
+            {
+                return None;
+            }
+            cursor.held_bytes += slot.bytes;
+            cursor.untouched = offset + 1;
+        }
         cursor.head = offset + 1;
-        cursor.untouched = cursor.untouched.max(offset + 1);
         Some(Record { id: self.id(*offset), batch: slot.batch.clone() })
     }
 
@@ -256,25 +278,27 @@ impl Ring {
         if !cursor.holds(offset) {
             return;
         }
-        match outcome {
-            Outcome::Delivered => {
-                cursor.settle(offset);
-                cursor.ledger.buffered -= samples;
-                cursor.ledger.delivered += samples;
-                self.windows.tap.show(|| Seen::Delivered {
-                    pipeline: self.pipeline.clone(),
-                    sink: sink.clone(),
-                    id: self.id(offset),
-                    batch: slot.batch.clone(),
-                });
-            }
-            Outcome::Skipped => cursor.drop_samples(offset, samples, DropReason::NotEncodable),
-            Outcome::Rejected { code, message } => {
-                cursor.drop_samples(offset, samples, DropReason::Rejected);
-                tracing::error!(sink = &**sink, code = %code, reason = message, samples, "Record rejected");
-            }
+        cursor.held_bytes -= slot.bytes;
+        // A sink that miscounts must not unbalance the books: what it does not account for was
+        // not delivered.
+        let delivered = outcome.delivered.min(samples);
+        let skipped = outcome.skipped.min(samples - delivered);
+        cursor.settle(offset);
+        cursor.ledger.buffered -= samples;
+        cursor.ledger.delivered += delivered;
+        cursor.ledger.drop(DropReason::NotEncodable, skipped);
+        cursor.ledger.drop(DropReason::Rejected, samples - delivered - skipped);
+        if delivered > 0 {
+            self.windows.tap.show(|| Seen::Delivered {
+                pipeline: self.pipeline.clone(),
+                sink: sink.clone(),
+                id: self.id(offset),
+                batch: slot.batch.clone(),
+            });
         }
         inner.trim(offset);
+        // A feed may wait for room among what is held.
+        self.grown.notify_waiters();
     }
 }
 
@@ -377,15 +401,6 @@ impl Feed for RingFeed {
 
     fn settle(&mut self, offset: u64, outcome: Outcome) {
         self.ring.settle(&self.sink, offset, &outcome);
-    }
-}
-
-/// The diagnostics code of a drop reason.
-pub fn code_of(reason: DropReason) -> Code {
-    match reason {
-        DropReason::StoreFull => Code::StoreFull,
-        DropReason::Expired => Code::StoreExpired,
-        DropReason::Rejected | DropReason::NotEncodable => Code::RecordRejected,
     }
 }
 

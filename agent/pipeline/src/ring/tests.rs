@@ -1,5 +1,6 @@
 use super::*;
 use lineside_core::{Origin, TimeQuality, Value};
+use lineside_crds::diagnostics::Code;
 use lineside_crds::model::{Durability, ObjectKey};
 
 fn batch(samples: usize) -> Arc<Batch> {
@@ -11,6 +12,11 @@ fn batch(samples: usize) -> Arc<Batch> {
         b.push_good(0, Value::U32(i as u32), 0);
     }
     Arc::new(b)
+}
+
+/// More than any batch here holds: the ring takes what the batch has.
+fn delivered() -> Outcome {
+    Outcome::delivered(usize::MAX)
 }
 
 fn store(records: u64, overflow: Overflow) -> Store {
@@ -43,11 +49,11 @@ async fn a_record_is_kept_until_every_sink_has_settled_it() {
     ring.append(batch(1));
     let (mut fa, mut fb) = (ring.feed(&a), ring.feed(&b));
     let first = fa.next().await;
-    fa.settle(first.id.offset, Outcome::Delivered);
+    fa.settle(first.id.offset, delivered());
     assert!(ring.usage().0 > 0);
     let second = fb.next().await;
     assert_eq!(first.id, second.id);
-    fb.settle(second.id.offset, Outcome::Delivered);
+    fb.settle(second.id.offset, delivered());
     assert_eq!(ring.usage().0, 0);
     assert_eq!(ledger(&ring, "a").delivered, 1);
 }
@@ -69,7 +75,7 @@ async fn the_oldest_unsent_records_give_way_and_what_may_have_arrived_stays() {
     for _ in 0..5 {
         let record = feed.next().await;
         got.push(record.id.offset);
-        feed.settle(record.id.offset, Outcome::Delivered);
+        feed.settle(record.id.offset, delivered());
     }
     assert_eq!(got, [sent, 17, 18, 19, 20]);
     assert_eq!(ledger(&ring, "a").delivered, 5);
@@ -91,7 +97,7 @@ async fn drop_newest_keeps_what_is_there() {
 
 #[tokio::test]
 async fn settlements_out_of_order_and_twice_count_once() {
-    let ring = ring(store(10, Overflow::DropOldest));
+    let ring = ring(store(100, Overflow::DropOldest));
     let a = sink(&ring, "a");
     for _ in 0..4 {
         ring.append(batch(2));
@@ -101,14 +107,13 @@ async fn settlements_out_of_order_and_twice_count_once() {
         feed.next().await;
     }
     for offset in [3, 1, 1, 3, 99] {
-        feed.settle(offset, Outcome::Delivered);
+        feed.settle(offset, delivered());
     }
     assert_eq!(ledger(&ring, "a").delivered, 4);
     let mut again = ring.feed(&a);
     assert_eq!((again.next().await.id.offset, again.next().await.id.offset), (0, 2));
-    again.settle(0, Outcome::Skipped);
-    let rejected = Outcome::Rejected { code: Code::RecordRejected, message: "no".into() };
-    again.settle(2, rejected);
+    again.settle(0, Outcome::skipped(2));
+    again.settle(2, Outcome::rejected(2, Code::RecordRejected, "no"));
     let now = ledger(&ring, "a");
     assert_eq!(now.buffered, 0);
     assert_eq!(now.dropped[&DropReason::Rejected], 2);
@@ -121,7 +126,7 @@ async fn a_settlement_of_a_record_never_handed_out_is_ignored() {
     let a = sink(&ring, "a");
     ring.append(batch(1));
     let mut feed = ring.feed(&a);
-    feed.settle(0, Outcome::Delivered);
+    feed.settle(0, delivered());
     assert_eq!(ledger(&ring, "a").buffered, 1);
 }
 
@@ -161,4 +166,39 @@ async fn a_waiting_feed_wakes_up_at_an_append() {
     ring.append(batch(1));
     let got = tokio::time::timeout(Duration::from_secs(5), waiting).await;
     assert_eq!(got.unwrap().unwrap(), 0);
+}
+
+#[tokio::test]
+async fn what_is_on_its_way_takes_at_most_a_quarter_of_the_bound() {
+    let ring = ring(store(8, Overflow::DropOldest));
+    let a = sink(&ring, "a");
+    for _ in 0..8 {
+        ring.append(batch(1));
+    }
+    let mut feed = ring.feed(&a);
+    assert_eq!((feed.next().await.id.offset, feed.next().await.id.offset), (0, 1));
+    let more = tokio::time::timeout(Duration::from_millis(50), feed.next()).await;
+    assert!(more.is_err(), "a third would be more than a quarter of eight");
+    feed.settle(0, delivered());
+    assert_eq!(feed.next().await.id.offset, 2);
+    for _ in 0..100 {
+        ring.append(batch(1));
+    }
+    let (bytes, limit) = ring.usage();
+    assert!(bytes <= limit, "{bytes} of {limit}");
+}
+
+#[tokio::test]
+async fn a_record_that_is_partly_refused_is_counted_by_its_samples() {
+    let ring = ring(store(10, Overflow::DropOldest));
+    let a = sink(&ring, "a");
+    ring.append(batch(10));
+    let mut feed = ring.feed(&a);
+    feed.next().await;
+    let mut outcome = Outcome::rejected(3, Code::RecordRejected, "no");
+    (outcome.delivered, outcome.skipped) = (5, 2);
+    feed.settle(0, outcome);
+    let now = ledger(&ring, "a");
+    assert_eq!((now.delivered, now.dropped[&DropReason::Rejected]), (5, 3));
+    assert_eq!(now.dropped[&DropReason::NotEncodable], 2);
 }
