@@ -2,33 +2,17 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
+use std::sync::atomic::Ordering;
 
 use anyhow::Context;
 use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
-use lineside_pipeline::engine::View;
 use lineside_pipeline::metrics::{AgentNumbers, render};
 use tokio::net::TcpListener;
 
-/// What the endpoints show.
-pub struct Shown {
-    /// What runs.
-    pub view: Arc<View>,
-    /// Configurations applied.
-    pub config_applied: AtomicU64,
-    /// Errors in the configuration on disk.
-    pub config_problems: AtomicU64,
-    /// Objects on disk that are not applied.
-    pub config_rejected: AtomicU64,
-    /// Whether a configuration was applied, so that work goes on.
-    pub ready: AtomicBool,
-    /// Start of the process.
-    pub started: Instant,
-}
+use crate::standalone::Shown;
 
 /// Binds the address.
 ///

@@ -11,6 +11,8 @@ use anyhow::{Context, bail};
 /// The state directory, locked for this process.
 #[derive(Debug)]
 pub struct State {
+    /// The directory.
+    pub dir: PathBuf,
     /// Random id, kept in the directory.
     pub uid: Arc<str>,
     /// Held as long as the process lives: two agents with one identity would take each other's
@@ -43,7 +45,7 @@ impl State {
                 return Err(e).with_context(|| format!("lock {}", path.display()));
             }
         }
-        Ok(Self { uid: uid(dir)?, _lock: lock })
+        Ok(Self { dir: dir.to_owned(), uid: uid(dir)?, _lock: lock })
     }
 }
 
@@ -83,17 +85,38 @@ pub fn default_dir() -> Option<PathBuf> {
 /// The host's name, the default name of a standalone agent.
 pub fn host_name() -> String {
     let kernel = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let name: String = kernel
-        .trim()
-        .chars()
-        .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '-' | '.') { c } else { '-' })
-        .collect();
-    if name.is_empty() { "agent".into() } else { name }
+    let name: String =
+        kernel.trim().chars().map(|c| if is_name_char(c) { c } else { '-' }).take(63).collect();
+    parse_name(&name).unwrap_or_else(|_| "agent".into())
+}
+
+/// An agent's name: it is a level of MQTT topics, so it holds no `/`, `+` or `#`.
+///
+/// # Errors
+/// What a name may hold, when it is none.
+pub fn parse_name(text: &str) -> Result<String, String> {
+    if (1..=63).contains(&text.len()) && text.chars().all(is_name_char) {
+        Ok(text.to_owned())
+    } else {
+        Err("a name has 1 to 63 letters, digits, '-', '_' or '.'".into())
+    }
+}
+
+fn is_name_char(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_that_would_break_a_topic_is_refused() {
+        for bad in ["", "line#1", "a/b", "a+b", "a b"] {
+            assert!(parse_name(bad).is_err(), "{bad:?}");
+        }
+        assert!(parse_name(&host_name()).is_ok());
+    }
 
     #[test]
     fn the_id_is_kept_and_a_second_agent_is_refused() {

@@ -1,10 +1,16 @@
 //! `lineside`: the edge agent and its command line. This file only picks the command.
 
+mod api;
 mod cli;
+mod client;
 mod config;
+#[cfg(feature = "demo")]
+mod demo;
 mod http;
 mod identity;
+mod page;
 mod registry;
+mod standalone;
 
 use std::process::ExitCode;
 

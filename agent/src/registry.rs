@@ -12,7 +12,7 @@ use lineside_crds::model::SinkKind;
 pub fn drivers() -> Vec<Arc<dyn Driver>> {
     vec![
         #[cfg(feature = "modbus")]
-        Arc::new(lineside_driver_modbus::ModbusTcp),
+        Arc::new(lineside_driver_modbus::ModbusTcp::default()),
     ]
 }
 

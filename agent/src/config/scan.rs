@@ -21,8 +21,6 @@ pub struct ScannedFile {
     pub unreadable: Option<Problem>,
 }
 
-impl ScannedFile {}
-
 /// Reads files, and the YAML files of directories (not of their subdirectories), in name order.
 ///
 /// # Errors

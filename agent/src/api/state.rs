@@ -1,0 +1,207 @@
+//! What the data path knows, as the API says it. Pure reading: nothing is counted here.
+
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+
+use lineside_core::{Clock, SystemClock, UnixNanos, encode};
+use lineside_crds::diagnostics::Code;
+use lineside_crds::model::{Mode, ObjectKey};
+use lineside_crds::{model, yaml};
+use lineside_pipeline::health::{self, Health};
+use lineside_pipeline::snapshot::{DeviceSnapshot, PipelineSnapshot, PointSnapshot, SinkSnapshot};
+use serde_json::value::RawValue;
+
+use super::shape::{
+    Agent, Config, Counts, Device, DevicePoints, Entry, Pipeline, Point, Problem, Sink, State,
+    Store, Verdict,
+};
+use crate::standalone::Shown;
+
+/// The whole state.
+pub fn state(shown: &Shown) -> State {
+    let snapshot = shown.view.snapshot();
+    let problems = shown.problems.lock().unwrap_or_else(PoisonError::into_inner);
+    State {
+        agent: Agent {
+            name: shown.agent.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            uptime_seconds: shown.started.elapsed().as_secs_f64(),
+            config: Config {
+                dir: shown.config.display().to_string(),
+                applied: shown.config_applied.load(Ordering::Relaxed),
+                errors: shown.config_problems.load(Ordering::Relaxed),
+                rejected: shown.config_rejected.load(Ordering::Relaxed),
+                problems: problems.iter().map(problem).collect(),
+            },
+        },
+        devices: snapshot.devices.iter().map(device).collect(),
+        pipelines: snapshot.pipelines.iter().map(pipeline).collect(),
+        journal: shown
+            .windows
+            .journal
+            .recent()
+            .into_iter()
+            .map(|entry| Entry {
+                number: entry.number,
+                time: time(entry.time),
+                subject: entry.subject,
+                verdict: said(entry.health, entry.reason, entry.code, &entry.message),
+            })
+            .collect(),
+    }
+}
+
+/// One device with its points; `None` when there is no such device.
+pub fn device_points(shown: &Shown, key: &ObjectKey) -> Option<DevicePoints> {
+    let snapshot = shown.view.snapshot();
+    let known = snapshot.devices.iter().find(|d| d.device.key == *key)?;
+    let points = shown.view.points(key)?;
+    let protocol = points.device.protocol.type_name();
+    let driver = shown.drivers.iter().find(|d| d.protocol() == protocol);
+    let now = SystemClock.now();
+    let points = points.device.points.iter().zip(&points.points).map(|(spec, seen)| {
+        let wire = driver.map(|d| d.wire_address(&points.device, spec)).unwrap_or_default();
+        point(spec, wire, seen, now)
+    });
+    Some(DevicePoints { device: device(known), points: points.collect() })
+}
+
+/// RFC 3339 in UTC with nanoseconds.
+pub fn time(time: UnixNanos) -> String {
+    let mut text = Vec::with_capacity(30);
+    encode::write_rfc3339(time, &mut text);
+    String::from_utf8(text).unwrap_or_default()
+}
+
+/// A value as JSON v1 writes it.
+pub fn value(value: &lineside_core::Value) -> Option<Box<RawValue>> {
+    let mut text = Vec::new();
+    encode::value_text(value, false, &mut text);
+    String::from_utf8(text).ok().and_then(|text| RawValue::from_string(text).ok())
+}
+
+fn problem(p: &yaml::Problem) -> Problem {
+    Problem {
+        level: format!("{:?}", p.code.level()),
+        code: p.code.id(),
+        reason: p.code.reason().to_owned(),
+        file: p.file.clone(),
+        line: p.line,
+        column: p.column,
+        field: p.field.clone(),
+        message: p.message.clone(),
+        next: p.code.next().to_owned(),
+        object: p.object.clone(),
+    }
+}
+
+fn device(d: &DeviceSnapshot) -> Device {
+    let shortest = d.device.points.iter().map(|p| p.interval).min();
+    Device {
+        namespace: d.device.key.namespace.to_string(),
+        name: d.device.key.name.to_string(),
+        protocol: d.device.protocol.type_name().to_owned(),
+        endpoint: d.endpoint.clone(),
+        mode: mode(d.device.mode).to_owned(),
+        connected: d.connected,
+        verdict: verdict(&d.verdict),
+        since_seconds: d.since.as_secs_f64(),
+        points: Counts {
+            total: d.device.points.len(),
+            good: d.good,
+            bad: d.bad,
+            waiting: d.waiting,
+        },
+        interval_millis: shortest.and_then(|i| u64::try_from(i.as_millis()).ok()),
+        samples: d.counters.good + d.counters.bad,
+    }
+}
+
+fn pipeline(p: &PipelineSnapshot) -> Pipeline {
+    let sinks: Vec<Sink> = p.sinks.iter().map(|s| sink(&p.pipeline, s)).collect();
+    Pipeline {
+        namespace: p.pipeline.key.namespace.to_string(),
+        name: p.pipeline.key.name.to_string(),
+        mode: mode(p.pipeline.mode).to_owned(),
+        captured: p.captured,
+        store: Store { bytes: p.store_bytes, limit_bytes: p.store_limit },
+        verdict: verdict(&p.verdict),
+        sinks,
+    }
+}
+
+fn sink(pipeline: &model::Pipeline, s: &SinkSnapshot) -> Sink {
+    let spec = pipeline.sinks.iter().find(|spec| spec.name == s.name);
+    let dropped = s.ledger.dropped.iter().filter(|(_, n)| **n > 0);
+    Sink {
+        name: s.name.to_string(),
+        kind: spec.map(|spec| spec.kind.type_name()).unwrap_or_default().to_owned(),
+        endpoint: s.station.endpoint.clone(),
+        connected: s.station.connected,
+        verdict: verdict(&s.station.verdict),
+        delivered: s.ledger.delivered,
+        buffered: s.ledger.buffered,
+        dropped: dropped.map(|(reason, n)| (reason.label().to_owned(), *n)).collect(),
+        lag_seconds: s.ledger.lag.as_secs_f64(),
+    }
+}
+
+fn point(spec: &model::Point, wire: String, seen: &PointSnapshot, now: UnixNanos) -> Point {
+    let age = u64::try_from(now.saturating_sub(seen.time) / 1_000_000).unwrap_or_default();
+    Point {
+        name: spec.name.to_string(),
+        address: address(&spec.address),
+        wire,
+        unit: spec.unit.as_deref().map(str::to_owned),
+        value: seen.status.and_then(|_| value(&seen.value)),
+        quality: seen.status.map(|s| s.severity().to_owned()),
+        status: seen.status.map(|s| s.0),
+        status_name: seen.status.map(|s| s.to_string()),
+        time: seen.status.map(|_| time(seen.time)),
+        age_millis: seen.status.map(|_| age),
+        interval_millis: u64::try_from(spec.interval.as_millis()).unwrap_or(u64::MAX),
+    }
+}
+
+fn address(address: &model::Address) -> String {
+    match address {
+        model::Address::Modbus(address) => address.to_string(),
+        #[allow(unreachable_patterns, reason = "more protocols follow")]
+        _ => String::new(),
+    }
+}
+
+fn mode(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Running => "Running",
+        Mode::Suspended => "Suspended",
+    }
+}
+
+fn verdict(verdict: &health::Verdict) -> Verdict {
+    said(verdict.health, verdict.reason, verdict.code, &verdict.message)
+}
+
+fn said(health: Health, reason: &str, code: Option<Code>, message: &str) -> Verdict {
+    Verdict {
+        health: health.label().to_owned(),
+        reason: reason.to_owned(),
+        code: code.map(Code::id),
+        message: Some(message.to_owned()).filter(|m| !m.is_empty()),
+        next: code.map(|code| code.next().to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_keep_every_digit() {
+        let text = |v| value(&v).map(|raw| raw.get().to_owned()).unwrap_or_default();
+        assert_eq!(text(lineside_core::Value::U64(u64::MAX)), "18446744073709551615");
+        assert_eq!(text(lineside_core::Value::F32(21.1)), "21.1");
+        assert_eq!(text(lineside_core::Value::F64(f64::NAN)), "\"NaN\"");
+        assert!(value(&lineside_core::Value::Null).is_some_and(|raw| raw.get() == "null"));
+    }
+}
