@@ -18,6 +18,7 @@ pub mod crd;
 pub mod diagnostics;
 pub mod modbus;
 pub mod model;
+mod names;
 pub mod plc4x;
 pub mod schema;
 pub mod suggest;

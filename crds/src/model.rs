@@ -111,6 +111,8 @@ pub struct Point {
     pub interval: Duration,
     /// Points of one group are read with one request (a coherent snapshot).
     pub group: Option<Arc<str>>,
+    /// Unit of the value, a UCUM code; for people.
+    pub unit: Option<Arc<str>>,
 }
 
 /// A parsed point address.

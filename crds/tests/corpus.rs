@@ -20,8 +20,8 @@ use serde_json::Value;
 /// Codes that no YAML file can show, and who tests them.
 const NOT_IN_FILES: &[Code] = &[
     Code::FileTooLarge,   // yaml: a_file_over_the_bound_is_not_read
-    Code::FileUnreadable, // whoever opens files
-    Code::ConfigRejected, // the agent's reload
+    Code::FileUnreadable, // tests, cli: validate_names_files_that_it_cannot_read_...
+    Code::ConfigRejected, // the agent, whose build may lack the driver or the sink
 ];
 
 fn files(folder: &str) -> Vec<(String, String)> {

@@ -206,6 +206,11 @@ pub struct PointSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63), regex(pattern = "^[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}$"))]
     pub group: Option<String>,
+    /// Unit of the value, as a UCUM code; shown to people, never used to convert.
+    /// Default: none. Example: `Cel`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 32), regex(pattern = "^[!-~]{1,32}$"))]
+    pub unit: Option<String>,
 }
 
 /// How long to wait for the device.

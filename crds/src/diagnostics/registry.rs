@@ -116,8 +116,8 @@ registry! {
     1003 Error UnknownField:
         "The field does not exist here. It is refused, because a field that nothing reads \
          would look as if it worked."
-        => "Correct the spelling as suggested, or remove the field; `kubectl explain` lists the \
-            fields of each kind.";
+        => "Correct the spelling as suggested, or remove the field; the reference pages and \
+            `kubectl explain` list the fields of each kind.";
     1004 Error UnknownKind:
         "Lineside has no such kind in this version of its API."
         => "Use one of the kinds that the message names, with `apiVersion: \
@@ -193,10 +193,10 @@ registry! {
         => "Write `mqtt: {url: ...}` in the sink.";
     // Connection strings
     1040 Error UrlSyntax:
-        "The connection string cannot be read. Its form is `modbus- \
-         tcp://HOST[:PORT][?option=value&...]`, with brackets around an IPv6 address."
-        => "Correct the string, for example `modbus-tcp://10.20.0.11:502?default-unit- \
-            identifier=1`.";
+        "The connection string cannot be read. Its form is \
+         `modbus-tcp://HOST[:PORT][?option=value&...]`, with brackets around an IPv6 address."
+        => "Correct the string, for example \
+            `modbus-tcp://10.20.0.11:502?default-unit-identifier=1`.";
     1041 Error UrlProtocolUnsupported:
         "The connection string names a protocol or transport that this release does not \
          speak."
@@ -229,8 +229,8 @@ registry! {
         "The address cannot be read. Its form is that of Apache PLC4X: \
          `AREA:NUMBER[:TYPE][[COUNT]][{unit-id: N, byte-order: 'ORDER'}]`, for example \
          `holding-register:100:REAL`."
-        => "Correct the address; `lineside validate` and `lineside plan` print the wire address \
-            it means.";
+        => "Correct the address; `lineside validate --points` prints the wire address it \
+            means.";
     1051 Error AddressOutOfRange:
         "The address, or the end of the value that begins there, lies outside of the table. \
          Addresses count from 1 to 65536."
@@ -245,8 +245,8 @@ registry! {
         => "Use type BOOL, or the register table that holds the value.";
     1054 Error ArrayUnsupported:
         "A point has one value. Counts are for text and bytes: CHAR, WCHAR and BYTE."
-        => "Write one point per element, for example `holding-register:1:INT` and `holding- \
-            register:2:INT`, or use BYTE, CHAR or WCHAR with a count.";
+        => "Write one point per element, for example `holding-register:1:INT` and \
+            `holding-register:2:INT`, or use BYTE, CHAR or WCHAR with a count.";
     1055 Error ExtendedRegisterUnsupported:
         "Extended registers (file records, function code 20) are not read by this release."
         => "Use holding or input registers, if the device mirrors the value there; otherwise \

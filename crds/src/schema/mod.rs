@@ -3,6 +3,7 @@
 //! same verdict.
 
 pub mod check;
+pub mod reference;
 
 use std::sync::LazyLock;
 

@@ -10,6 +10,7 @@ use crate::api::device::{self as api, DeviceConnectionSpec, ModbusTcpSpec};
 use crate::diagnostics::{Code, Diagnostic, FieldPath, Level};
 use crate::modbus::{self, ByteOrder, Settings};
 use crate::model::{Address, Availability, Device, Mode, Point, Protocol, Timeouts};
+use crate::names;
 use crate::plc4x;
 
 pub(super) fn judge(meta: &Meta, spec: &DeviceConnectionSpec) -> Judged<Device> {
@@ -146,13 +147,14 @@ type Points = Vec<(Arc<str>, Option<Point>)>;
 fn points(spec: &DeviceConnectionSpec, at: &FieldPath, findings: &mut Vec<Diagnostic>) -> Points {
     let mut points = Vec::with_capacity(spec.points.len());
     for (i, point) in spec.points.iter().enumerate() {
-        let name: Arc<str> = point.name.as_str().into();
+        let name = names::shared(&point.name);
         let parsed = match modbus::address::parse(&point.address) {
             Ok(address) => Some(Point {
                 name: name.clone(),
                 address: Address::Modbus(address),
                 interval: millis(point.interval_millis.unwrap_or(spec.interval_millis)),
                 group: point.group.as_deref().map(Into::into),
+                unit: point.unit.as_deref().map(Into::into),
             }),
             Err(error) => {
                 let at = at.index(i).key("address");

@@ -147,6 +147,10 @@ fn load_document(label: &str, part: &documents::Part<'_>) -> LoadedDocument {
     }
     bound_lines(&mut document, part);
     document.problems.sort_by_key(|p| (p.line, p.column, p.code));
+    if matches!(document.object, Some(Object::Device(_))) {
+        // Whatever comes later (check_set) points at its metadata only.
+        document.spans.forget_spec();
+    }
     document
 }
 

@@ -53,6 +53,28 @@ impl Spans {
         Some(node.scalar.filter(|_| whole && !at_key).unwrap_or(node.head))
     }
 
+    /// Forgets what stands below the key `spec`: a place for each of a thousand points costs more
+    /// than the points themselves.
+    pub(super) fn forget_spec(&mut self) {
+        let spec = self.children.get(&(0, Segment::Key("spec".to_owned()))).copied();
+        // Nodes are numbered in the order of the text, so a parent comes before its children.
+        let mut below = vec![false; self.nodes.len()];
+        let mut links: Vec<(usize, usize)> =
+            self.children.iter().map(|((parent, _), child)| (*parent, *child)).collect();
+        links.sort_unstable();
+        for (parent, child) in links {
+            let gone = Some(parent) == spec || below.get(parent).copied().unwrap_or_default();
+            if let Some(slot) = below.get_mut(child).filter(|_| gone) {
+                *slot = true;
+            }
+        }
+        self.children.retain(|_, child| !below.get(*child).copied().unwrap_or_default());
+        self.children.shrink_to_fit();
+        let last = self.children.values().copied().max().unwrap_or_default();
+        self.nodes.truncate(last + 1);
+        self.nodes.shrink_to_fit();
+    }
+
     /// Keys that stand twice in one mapping, with the place of the second.
     pub(super) fn duplicates(&self) -> &[(FieldPath, Place)] {
         &self.duplicates
