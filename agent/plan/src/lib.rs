@@ -35,7 +35,7 @@ pub use barrier::{Barrier, Barriers};
 pub use load::{Load, estimate};
 pub use planner::plan;
 pub use reader::{
-    Action, Cause, DuePlan, Event, Events, Outcome, PointSpec, Quarantined, Reader, ReaderConfig,
-    Refusal, RefusedSpace, Report, Request, SilentUnit, Why,
+    Action, Cause, DuePlan, Event, Events, Learned, Outcome, PointSpec, Quarantined, Reader,
+    ReaderConfig, Refusal, RefusedSpace, Report, Request, SilentUnit, Why,
 };
 pub use span::{Block, Limits, SpaceId, Span};

@@ -55,6 +55,7 @@ fn device(p: &Phase) -> Device {
         mute: of(&p.mute),
         silent: p.silent.clone(),
         refused: p.refused.map(|u| SpaceId::new(u, 3)).into_iter().collect(),
+        lost: BTreeSet::new(),
         busy: p.busy,
         max_len: p.max_len,
         latency: MS,

@@ -81,7 +81,7 @@ fn a_single_silent_unit_comes_back_with_all_its_points_at_once() {
     let mut sim = Sim::new(points, Device { silent: [1].into(), ..Device::default() }, config(S));
     let batches = sim.run(30 * S);
     assert_eq!((batches.len(), batches[0].bad.len()), (1, 300));
-    assert_eq!(batches[0].requests, 1, "one timeout speaks for the unit");
+    assert_eq!(batches[0].requests, 2, "two timeouts speak for the unit");
     sim.device.silent.clear();
     let batches = sim.run(37 * S);
     assert_eq!(batches[0].good.len(), 300, "not only at the next tick");

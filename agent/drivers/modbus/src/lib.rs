@@ -13,12 +13,14 @@
 mod connection;
 pub mod decode;
 mod exchange;
+mod memory;
 mod once;
 mod points;
 mod reason;
 mod refusal;
 mod session;
 mod silence;
+mod slowness;
 pub mod wire;
 
 use std::sync::Arc;
@@ -29,9 +31,14 @@ use lineside_core::driver::{Driver, Ended, Reading, SessionContext};
 use lineside_core::{Clock, Fault};
 use lineside_crds::model::{Device, Point};
 
-/// The driver of `spec.protocol.type: ModbusTCP`.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct ModbusTcp;
+use crate::memory::Memory;
+
+/// The driver of `spec.protocol.type: ModbusTCP`. It remembers what its sessions have learned about
+/// their devices, so all sessions of a process are those of one driver (or of its clones).
+#[derive(Clone, Debug, Default)]
+pub struct ModbusTcp {
+    memory: Arc<Memory>,
+}
 
 impl Driver for ModbusTcp {
     fn protocol(&self) -> &'static str {
@@ -39,7 +46,7 @@ impl Driver for ModbusTcp {
     }
 
     fn session(&self, device: Arc<Device>, context: SessionContext) -> BoxFuture<'static, Ended> {
-        session::run(device, context).boxed()
+        session::run(device, context, self.memory.clone()).boxed()
     }
 
     fn read_once(

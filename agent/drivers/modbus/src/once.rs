@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use lineside_core::driver::Reading;
-use lineside_core::plan::{Action, Event, Events};
+use lineside_core::plan::{Action, Event, Events, ReaderConfig};
 use lineside_core::{Clock, Fault, FaultClass, StatusCode, Value};
 use lineside_crds::diagnostics::Code;
 use lineside_crds::model::Device;
@@ -22,9 +22,11 @@ use crate::session;
 /// There was no connection. What happens later is in the readings.
 pub async fn read(device: Arc<Device>, clock: Arc<dyn Clock>) -> Result<Vec<Reading>, Fault> {
     let settings = points::settings(&device)?;
-    let points = Points::new(&device)?;
+    let (points, specs) = Points::new(&device)?;
     let mut connection = Connection::dial(settings, device.timeouts.connect).await?;
-    let mut reader = session::reader(&device, settings, &points);
+    // Nobody waits for the others, so each unit gets its time.
+    let config = ReaderConfig { fair: false, ..session::reader_config(&device) };
+    let mut reader = session::reader(&device, settings, specs, config);
     let mut round = Round::new(device, points, clock);
     let mut events = Events::new();
     while round.is_open() {
@@ -65,7 +67,7 @@ struct Round {
 impl Round {
     fn new(device: Arc<Device>, points: Points, clock: Arc<dyn Clock>) -> Self {
         let count = points.len();
-        let reasons = Reasons::new(count);
+        let reasons = Reasons::default();
         Self { device, points, clock, reasons, readings: vec![None; count], missing: count }
     }
 

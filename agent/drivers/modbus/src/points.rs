@@ -18,7 +18,6 @@ const MAX_BITS: u16 = 2000;
 /// The points of one version of a device.
 #[derive(Debug)]
 pub struct Points {
-    specs: Vec<PointSpec>,
     layouts: Vec<Layout>,
     units: Vec<u8>,
 }
@@ -35,11 +34,12 @@ struct Layout {
 }
 
 impl Points {
-    /// The points of `device`, by their index in it.
+    /// The points of `device`, by their index in it, and what the reader schedules: there
+    /// `span.id` is that index. The reader keeps its own, so it is not kept here.
     ///
     /// # Errors
     /// A point has an address of another protocol; validation does not let that through.
-    pub fn new(device: &Device) -> Result<Self, Fault> {
+    pub fn new(device: &Device) -> Result<(Self, Vec<PointSpec>), Fault> {
         let settings = settings(device)?;
         let mut groups: HashMap<&str, u32> = HashMap::new();
         let mut specs = Vec::with_capacity(device.points.len());
@@ -66,7 +66,7 @@ impl Points {
                 order: address.byte_order.unwrap_or(settings.byte_order),
             });
         }
-        Ok(Self { specs, layouts, units: units.into_iter().collect() })
+        Ok((Self { layouts, units: units.into_iter().collect() }, specs))
     }
 
     /// The unit identifiers of all points, each once.
@@ -74,14 +74,9 @@ impl Points {
         &self.units
     }
 
-    /// What the reader schedules; `span.id` is the index of the point in the device.
-    pub fn specs(&self) -> &[PointSpec] {
-        &self.specs
-    }
-
     /// Number of points.
     pub fn len(&self) -> usize {
-        self.specs.len()
+        self.layouts.len()
     }
 
     /// The value of a point whose units begin at `offset` in the `data` of an answer.
@@ -223,6 +218,7 @@ mod tests {
                     address: Address::Modbus(address.parse().unwrap()),
                     interval: Duration::from_secs(1),
                     group: group.map(Into::into),
+                    unit: None,
                 })
                 .collect(),
             timeouts: Timeouts { connect: Duration::from_secs(5), request: Duration::from_secs(2) },
@@ -239,9 +235,8 @@ mod tests {
             ("coil:1", None),
             ("holding-register:300:CHAR[5]", Some("snapshot")),
         ]);
-        let points = Points::new(&device).unwrap();
-        let spans: Vec<_> = points
-            .specs()
+        let (points, specs) = Points::new(&device).unwrap();
+        let spans: Vec<_> = specs
             .iter()
             .map(|p| (p.span.id, p.span.space.unit, p.span.space.table, p.span.start, p.span.len))
             .collect();
@@ -249,7 +244,7 @@ mod tests {
             spans,
             [(0, 7, 3, 99, 2), (1, 9, 3, 199, 4), (2, 7, 1, 0, 1), (3, 7, 3, 299, 3)]
         );
-        let groups: Vec<_> = points.specs().iter().map(|p| p.span.group).collect();
+        let groups: Vec<_> = specs.iter().map(|p| p.span.group).collect();
         assert_eq!(groups, [Some(0), None, None, Some(0)]);
         assert_eq!(points.units(), [7, 9]);
     }
@@ -260,7 +255,7 @@ mod tests {
             ("holding-register:1:UDINT", None),
             ("holding-register:1:UDINT{byte-order: 'BIG_ENDIAN'}", None),
         ]);
-        let points = Points::new(&device).unwrap();
+        let (points, _) = Points::new(&device).unwrap();
         let data = [0x56, 0x78, 0x12, 0x34];
         assert_eq!(points.decode(0, 0, &data), Ok(Value::U32(0x1234_5678)));
         assert_eq!(points.decode(1, 0, &data), Ok(Value::U32(0x5678_1234)));
@@ -269,7 +264,7 @@ mod tests {
     #[test]
     fn a_value_is_taken_from_its_place_in_the_answer_or_not_at_all() {
         let device = device(&[("holding-register:1:UINT", None), ("coil:1", None)]);
-        let points = Points::new(&device).unwrap();
+        let (points, _) = Points::new(&device).unwrap();
         assert_eq!(points.decode(0, 1, &[0, 1, 0, 2]), Ok(Value::U16(2)));
         assert_eq!(points.raw(0, 1, &[0, 1, 0, 2]), [0, 2]);
         assert_eq!(points.decode(0, 2, &[0, 1, 0, 2]), Err(NotUsable::Short));

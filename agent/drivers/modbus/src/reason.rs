@@ -58,42 +58,32 @@ fn meaning(why: Why) -> (FaultClass, Code, &'static str) {
 }
 
 /// What the device last said to each point, for the cycles in which it is not asked again.
-#[derive(Debug)]
-pub struct Reasons(Vec<Option<Exchange>>);
+#[derive(Debug, Default)]
+pub struct Reasons(HashMap<usize, Exchange>);
 
 impl Reasons {
-    /// Nothing said yet to so many points.
-    pub fn new(points: usize) -> Self {
-        Self(vec![None; points])
-    }
-
     /// The same for another set of points: those that stay where they were keep what was said.
     pub fn moved(&self, old: &[PointSpec], new: &[PointSpec]) -> Self {
         let place = |p: &PointSpec| (p.span.space, p.span.start, p.span.len);
         let known: HashMap<_, Exchange> = old
             .iter()
-            .zip(&self.0)
-            .filter_map(|(spec, said)| said.map(|said| (place(spec), said)))
+            .enumerate()
+            .filter_map(|(i, spec)| Some((place(spec), *self.0.get(&i)?)))
             .collect();
-        Self(new.iter().map(|spec| known.get(&place(spec)).copied()).collect())
+        let said = |spec| known.get(&place(spec)).copied();
+        Self(new.iter().enumerate().filter_map(|(i, spec)| Some((i, said(spec)?))).collect())
     }
 
     /// The reason of a point that has no value because of `why`, after `exchange` or, when no
     /// request has just ended, without one.
     pub fn of(&mut self, point: usize, why: Why, exchange: Option<Exchange>) -> Reason {
-        let slot = self.0.get_mut(point);
         match (why, exchange) {
             (Why::Refused(_) | Why::Timeout, Some(exchange)) => {
-                if let Some(slot) = slot {
-                    *slot = Some(exchange);
-                }
+                self.0.insert(point, exchange);
                 Reason::Asked(exchange)
             }
             (Why::UnitSilent(_), _) => Reason::NotAsked(why),
-            _ => match slot {
-                Some(Some(earlier)) => Reason::Asked(*earlier),
-                _ => Reason::NotAsked(why),
-            },
+            _ => self.0.get(&point).map_or(Reason::NotAsked(why), |e| Reason::Asked(*e)),
         }
     }
 }
@@ -110,7 +100,7 @@ mod tests {
     fn a_point_left_alone_keeps_the_quality_of_its_refusal() {
         let request = Request { unit: 1, area: Area::HoldingRegister, start: 0, quantity: 1 };
         let failed = Exchange::Exception(request, Exception(4));
-        let mut reasons = Reasons::new(2);
+        let mut reasons = Reasons::default();
         let now = reasons.of(1, Why::Refused(Refusal::Address), Some(failed));
         assert_eq!(now.status(), StatusCode::BAD_DEVICE_FAILURE);
         let later = reasons.of(1, Why::Quarantined, None);
@@ -122,7 +112,7 @@ mod tests {
     #[test]
     fn a_silent_unit_is_a_timeout_whatever_was_said_before() {
         let request = Request { unit: 1, area: Area::HoldingRegister, start: 0, quantity: 1 };
-        let mut reasons = Reasons::new(1);
+        let mut reasons = Reasons::default();
         let refused = Exchange::Exception(request, Exception(2));
         reasons.of(0, Why::Refused(Refusal::Address), Some(refused));
         let reason = reasons.of(0, Why::UnitSilent(Cause::Timeout), None);

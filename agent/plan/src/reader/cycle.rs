@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::barrier::Barrier;
 use crate::span::SpaceId;
@@ -79,7 +79,7 @@ pub(super) struct Cycle {
     pub(super) ended: bool,
     tick: Instant,
     points: usize,
-    queue: VecDeque<Job>,
+    pub(super) queue: VecDeque<Job>,
     /// Blocks of a refused space that wait for its probe.
     held: Vec<Job>,
     retries: VecDeque<Job>,
@@ -87,6 +87,8 @@ pub(super) struct Cycle {
     splits: Vec<Split>,
     /// Requests that bisection may still make.
     budget: usize,
+    /// Time that went by waiting for answers that did not come.
+    pub(super) lost: Duration,
 }
 
 impl Cycle {
@@ -102,6 +104,7 @@ impl Cycle {
             credits: 0,
             splits: Vec::new(),
             budget: 0,
+            lost: Duration::ZERO,
         }
     }
 
@@ -111,12 +114,18 @@ impl Cycle {
         self.points = points;
         self.credits = RETRIES;
         self.splits.clear();
+        self.lost = Duration::ZERO;
         self.budget = 2 * points + 2 * (points.max(1).ilog2() as usize + 1);
     }
 
     /// Whether a request is to be made.
     pub(super) fn has_jobs(&self) -> bool {
         !self.queue.is_empty() || (self.credits > 0 && !self.retries.is_empty())
+    }
+
+    /// Whether another request to the unit will be made for sure.
+    pub(super) fn has_jobs_of(&self, unit: u16) -> bool {
+        self.queue.iter().any(|j| j.block.space.unit == unit)
     }
 
     /// Whether every point has its outcome (with nothing in flight).
@@ -139,7 +148,11 @@ impl Cycle {
     }
 
     /// Takes out all jobs for which `gone` holds.
-    fn drop_jobs(&mut self, mut gone: impl FnMut(&Job) -> bool, mut with: impl FnMut(&Job)) {
+    pub(super) fn drop_jobs(
+        &mut self,
+        mut gone: impl FnMut(&Job) -> bool,
+        mut with: impl FnMut(&Job),
+    ) {
         let mut keep = |job: &Job| {
             let drop = gone(job);
             if drop {
@@ -154,7 +167,7 @@ impl Cycle {
 }
 
 /// One bad event for every point of a job.
-fn push_bad(points: &[Point], job: &Job, why: Why, events: &mut Events) {
+pub(super) fn push_bad(points: &[Point], job: &Job, why: Why, events: &mut Events) {
     let of_job = job.points().iter().filter_map(|i| points.get(*i as usize));
     events.extend(of_job.map(|p| Event::Bad { point: p.spec.span.id, why }));
 }
@@ -186,7 +199,7 @@ impl Reader {
             }
         }
         self.queue_space_probes();
-        self.ask_suspects_last();
+        self.order_queue();
         for block in plan.quarantined.iter().filter(|b| !is_asked(b)) {
             let job = Job::whole(Arc::clone(block), Kind::Retry);
             let space = self.spaces.get(&block.space);
@@ -210,7 +223,7 @@ impl Reader {
     /// When a quarantined item may be tried again.
     fn retry_at(&self, job: &Job) -> Option<Instant> {
         let points = job.points().iter().filter_map(|i| self.points.get(*i as usize));
-        points.filter_map(|p| p.quarantine).map(|q| q.until).max()
+        points.filter_map(Point::quarantine).map(|q| q.until).max()
     }
 
     /// Of the held blocks of each space, one is asked; a different one at each try.
@@ -230,23 +243,13 @@ impl Reader {
         }
     }
 
-    /// A block whose timeout once silenced its unit goes to the end: the others come first.
-    fn ask_suspects_last(&mut self) {
-        if self.units.all.values().all(|u| u.suspect.is_none()) {
-            return;
-        }
-        let units = &self.units;
-        let suspect = |job: &Job| {
-            let (space, (start, end)) = (job.block.space, job.extent());
-            units.get(space.unit).is_some_and(|u| u.suspects(space, start, end))
-        };
-        self.cycle.queue.make_contiguous().sort_by_key(suspect);
-    }
-
     /// The next request of the cycle; `None` when it is over.
-    pub(super) fn next_job(&mut self, events: &mut Events) -> Option<Job> {
-        if let Some(job) = self.cycle.queue.pop_front() {
-            return Some(job);
+    pub(super) fn next_job(&mut self, now: Instant, events: &mut Events) -> Option<Job> {
+        while let Some(job) = self.cycle.queue.pop_front() {
+            if !self.is_out_of_time(&job) {
+                return Some(job);
+            }
+            self.silence_unasked(&job, now, events);
         }
         if self.cycle.credits > 0
             && let Some(job) = self.cycle.retries.pop_front()
@@ -284,10 +287,12 @@ impl Reader {
             Outcome::Data | Outcome::Refused(_) => None,
         };
         if let Some((cause, why)) = silence {
+            let waited = now.saturating_duration_since(sent);
             if job.kind == Kind::UnitProbe {
                 let full = timeout >= self.config.request_timeout || cause == Cause::Gateway;
                 self.units.probe_failed(unit, sent, now, full);
             } else {
+                self.cycle.lost = self.cycle.lost.saturating_add(waited);
                 self.not_answered(&job, cause, why, now, events);
             }
             return;
@@ -295,7 +300,7 @@ impl Reader {
         if job.kind == Kind::UnitProbe {
             // The unit is back: this was the first request of a cycle of all its points.
             let quarantined = job.points().iter().filter_map(|i| self.points.get(*i as usize));
-            let quarantined = quarantined.into_iter().any(|p| p.quarantine.is_some());
+            let quarantined = quarantined.into_iter().any(|p| p.quarantine().is_some());
             let plan = self.unit_plan(unit);
             self.units.answered(unit, now, now.saturating_duration_since(sent));
             self.start_cycle(&plan, now, now, Some(&job.block), events);
@@ -348,7 +353,7 @@ impl Reader {
             }
         }
         if changed {
-            self.learned();
+            self.replan();
         }
     }
 
@@ -356,8 +361,9 @@ impl Reader {
     fn release(&mut self, job: &Job, now: Instant) {
         self.cycle.credits += 2;
         for i in job.points() {
-            if let Some(point) = self.points.get_mut(*i as usize) {
-                point.released = point.quarantine.take().map(|q| (now, q.wait));
+            let point = self.points.get_mut(*i as usize);
+            if let Some(record) = point.and_then(|p| p.record.as_mut()) {
+                record.released = record.quarantine.take().map(|q| (now, q.wait));
             }
         }
     }
@@ -399,12 +405,14 @@ impl Reader {
         let jitter = scramble(&mut self.jitter);
         for i in job.points() {
             let Some(point) = self.points.get_mut(*i as usize) else { continue };
-            let relapse = point.released.filter(|(at, _)| now.saturating_duration_since(*at) < max);
-            let before = point.quarantine.map(|q| q.wait).or(relapse.map(|(_, wait)| wait));
-            point.quarantine = Some(Backoff::next(before, min, max, now, jitter));
+            let record = point.record.get_or_insert_default();
+            let relapse =
+                record.released.filter(|(at, _)| now.saturating_duration_since(*at) < max);
+            let before = record.quarantine.map(|q| q.wait).or(relapse.map(|(_, wait)| wait));
+            record.quarantine = Some(Backoff::next(before, min, max, now, jitter));
         }
         if job.kind != Kind::Retry {
-            self.learned();
+            self.replan();
         }
     }
 
@@ -425,8 +433,8 @@ impl Reader {
             u.suspect = (cause == Cause::Timeout && !suspicious).then_some((space, start, end));
             u.answered && suspicious
         });
-        let points = &self.points;
         if suspicious {
+            let points = &self.points;
             // The unit answers, only this range makes it silent: that is a refusal, too. One
             // such timeout in a cycle is enough.
             self.cycle.drop_jobs(
@@ -436,11 +444,10 @@ impl Reader {
             self.quarantine(job, now);
             return;
         }
-        self.units.fell_silent(space.unit, now, cause);
-        self.cycle.drop_jobs(
-            |j| j.block.space.unit == space.unit,
-            |j| push_bad(points, j, Why::UnitSilent(cause), events),
-        );
+        if cause == Cause::Timeout && self.gets_another_chance(space.unit) {
+            return;
+        }
+        self.silence(space.unit, cause, true, now, events);
     }
 
     /// Whether "function refused" may be believed: the space has never returned data.

@@ -24,6 +24,9 @@ pub struct ReaderConfig {
     pub request_timeout: Duration,
     /// Shortest time between the sending of two requests.
     pub min_request_interval: Option<Duration>,
+    /// Whether a unit that does not answer is cut short for the sake of the others. For a single
+    /// round that nobody else waits for it is better to give each its full timeout.
+    pub fair: bool,
 }
 
 impl Default for ReaderConfig {
@@ -34,6 +37,7 @@ impl Default for ReaderConfig {
             retry_max: Duration::from_secs(600),
             request_timeout: Duration::from_secs(2),
             min_request_interval: None,
+            fair: true,
         }
     }
 }

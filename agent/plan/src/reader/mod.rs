@@ -6,6 +6,8 @@
 mod backoff;
 mod cycle;
 mod event;
+mod learned;
+mod patience;
 mod plans;
 mod report;
 mod schedule;
@@ -15,6 +17,7 @@ mod walls;
 pub use event::{
     Action, Cause, Event, Events, Outcome, PointSpec, ReaderConfig, Refusal, Request, Why,
 };
+pub use learned::Learned;
 pub use report::{DuePlan, Quarantined, RefusedSpace, Report, SilentUnit};
 
 use std::collections::{BTreeMap, HashMap};
@@ -37,9 +40,24 @@ use walls::Walls;
 struct Point {
     spec: PointSpec,
     class: u32,
+    /// Only points that were ever refused have one: most never are, and a connection may have
+    /// a thousand of them.
+    record: Option<Box<Record>>,
+}
+
+/// What a point that was refused has behind it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Record {
     quarantine: Option<Backoff>,
     /// When it came out of quarantine and its last wait: a relapse goes on from there.
     released: Option<(Instant, Duration)>,
+}
+
+impl Point {
+    /// Until when it is in quarantine, if it is.
+    fn quarantine(&self) -> Option<Backoff> {
+        self.record.as_ref().and_then(|r| r.quarantine)
+    }
 }
 
 /// What is known about a space.
@@ -138,8 +156,9 @@ impl Reader {
                 {
                     return Action::Wait(at);
                 }
-                if let Some(job) = self.next_job(events) {
-                    return self.send(job, self.config.request_timeout, now);
+                if let Some(job) = self.next_job(now, events) {
+                    let timeout = self.patience(&job);
+                    return self.send(job, timeout, now);
                 }
                 self.cycle.finish(events);
             }
@@ -163,7 +182,7 @@ impl Reader {
             self.due = due;
             if let Some(tick) = taken {
                 if self.walls.test_one(now) {
-                    self.learned();
+                    self.replan();
                 }
                 let plan = self.due_plan();
                 self.start_cycle(&plan, tick, now, None, events);
@@ -198,7 +217,7 @@ impl Reader {
     }
 
     /// The connection is gone: every point that still had no outcome in this cycle is bad with
-    /// [`Why::Timeout`]. What was learned stays for the next connection.
+    /// [`Why::Timeout`]. What was learned stays; see [`Reader::learned`].
     pub fn abort(&mut self, events: &mut Events) {
         if let Some(f) = self.in_flight.take()
             && f.job.kind != Kind::UnitProbe
@@ -241,7 +260,7 @@ impl Reader {
         for (i, point) in self.points.iter_mut().enumerate() {
             let span = point.spec.span;
             if let Some(old) = known.get(&(span.space, span.start, span.len)) {
-                (point.quarantine, point.released) = (old.quarantine, old.released);
+                point.record.clone_from(&old.record);
             }
             let full = key(&point.spec);
             let tick_is_now =
@@ -251,7 +270,7 @@ impl Reader {
             }
         }
         self.forget_strangers();
-        self.learned();
+        self.replan();
     }
 
     /// How many ticks were skipped because the one before was not done.
@@ -283,7 +302,7 @@ impl Reader {
             .into_iter()
             .map(|spec| {
                 let class = self.schedule.class(spec.interval, now);
-                Point { spec, class, quarantine: None, released: None }
+                Point { spec, class, record: None }
             })
             .collect();
     }
@@ -297,10 +316,10 @@ impl Reader {
     }
 
     /// Something was learned: no plan is true any more.
-    fn learned(&mut self) {
+    fn replan(&mut self) {
         self.plans.clear();
         self.fenced = self.walls.barriers();
-        for span in self.points.iter().filter(|p| p.quarantine.is_some()).map(|p| p.spec.span) {
+        for span in self.points.iter().filter(|p| p.quarantine().is_some()).map(|p| p.spec.span) {
             self.fenced.insert(Barrier::covering(span.space, span.start, span.end()));
         }
     }

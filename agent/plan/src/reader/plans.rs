@@ -72,7 +72,7 @@ impl Plan {
     ) -> Self {
         let (mut well, mut ill): (Vec<u32>, Vec<u32>) = (Vec::new(), Vec::new());
         for (i, point) in points.iter().enumerate().filter(|(i, p)| pick(*i, p)) {
-            let list = if point.quarantine.is_none() { &mut well } else { &mut ill };
+            let list = if point.quarantine().is_none() { &mut well } else { &mut ill };
             list.push(i as u32);
         }
         // Nothing fits into no length: every quarantined item becomes a request of its own.

@@ -135,7 +135,7 @@ impl Reader {
 
     fn quarantined(&self) -> Vec<Quarantined> {
         let entry = |p: &super::Point| {
-            let q = p.quarantine?;
+            let q = p.quarantine()?;
             Some(Quarantined { point: p.spec.span.id, retry_at: q.until, wait: q.wait })
         };
         self.points.iter().filter_map(entry).collect()

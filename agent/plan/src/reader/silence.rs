@@ -22,6 +22,8 @@ const MAX_BACKOFF: Duration = Duration::from_secs(30);
 const PACE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
 /// A probe is conclusive when it waits this many times the slowest answer known.
 const CONCLUSIVE: u32 = 4;
+/// The least part of the timeout that any request gets.
+const LEAST_SHARE: u32 = 8;
 
 /// The probing of a silent unit.
 #[derive(Clone, Debug)]
@@ -38,6 +40,8 @@ pub(super) struct Silent {
     pub(super) probes: usize,
     /// The whole device was silent and has come back: ask at once.
     sweep: bool,
+    /// Whether it was asked at all; one that was not, because others took the time, comes first.
+    asked: bool,
 }
 
 /// One unit of the connection.
@@ -48,6 +52,10 @@ pub(super) struct Unit {
     pub(super) silent: Option<Silent>,
     /// It has answered something in this cycle.
     pub(super) answered: bool,
+    /// It has answered something, ever.
+    pub(super) proven: bool,
+    /// Requests in a row that it did not answer.
+    pub(super) missed: u32,
     /// The range whose timeout made it silent: asked last from then on.
     pub(super) suspect: Option<(SpaceId, u32, u32)>,
     /// Slowest answer of late.
@@ -63,6 +71,8 @@ impl Unit {
             interval,
             silent: None,
             answered: false,
+            proven: false,
+            missed: 0,
             suspect: None,
             slowest: None,
             returned: None,
@@ -121,7 +131,7 @@ impl Units {
     pub(super) fn answered(&mut self, id: u16, now: Instant, latency: Duration) -> bool {
         let device_back = !self.others_answer() && self.all.len() > 1;
         let Some(unit) = self.all.get_mut(&id) else { return false };
-        unit.answered = true;
+        (unit.answered, unit.proven, unit.missed) = (true, true, 0);
         unit.slowest = Some(unit.slowest.map_or(latency, |s| (s - s / 16).max(latency)));
         let Some(silent) = unit.silent.take() else { return false };
         unit.returned = Some((now, silent.full_wait));
@@ -134,8 +144,9 @@ impl Units {
         true
     }
 
-    /// A request to a unit in good standing was not answered.
-    pub(super) fn fell_silent(&mut self, id: u16, now: Instant, cause: Cause) {
+    /// A unit that was in good standing does not answer, or was not even `asked` because others
+    /// that do not answer took all the time.
+    pub(super) fn fell_silent(&mut self, id: u16, now: Instant, cause: Cause, asked: bool) {
         let share = self.share();
         let Some(unit) = self.all.get_mut(&id) else { return };
         // One that comes and goes is let in ever more seldom, for the others' sake.
@@ -154,6 +165,7 @@ impl Units {
             full_wait,
             probes: 0,
             sweep: false,
+            asked,
         });
         if let Some(wait) = again
             && self.others_answer()
@@ -199,6 +211,8 @@ impl Units {
         let others = self.others_answer();
         let share_is_free = self.last_full.is_none_or(|at| now >= after(at, self.share()));
         let enough = self.conclusive();
+        let unasked = self.all.values().filter_map(|u| u.silent.as_ref()).filter(|s| !s.asked);
+        let unasked = u32::try_from(unasked.count()).unwrap_or(u32::MAX);
         let chosen = self
             .all
             .iter()
@@ -209,11 +223,17 @@ impl Units {
                 let delays_nobody = !others || s.sweep || idle >= self.timeout;
                 let its_turn = cycle_ended && idle < enough && s.full_at <= now && share_is_free;
                 let timeout = match usable {
+                    // Many that were not even asked: one of them may answer, so none takes long.
+                    _ if delays_nobody && !s.asked && unasked > 1 => self.quick(id),
                     _ if delays_nobody || its_turn => self.timeout,
-                    true => idle,
+                    true if s.asked => idle,
+                    // All that wait for their first question share the idle time.
+                    true => (idle / unasked.max(1)).max(self.quick(id)).min(idle),
+                    // Its first question, which the cycle owes it.
+                    false if !s.asked && cycle_ended => self.quick(id),
                     false => return None,
                 };
-                Some((s.next_probe, Probe { unit: id, timeout }))
+                Some(((s.asked, s.next_probe), Probe { unit: id, timeout }))
             })
             .min_by_key(|(at, probe)| (*at, probe.unit))?
             .1;
@@ -222,6 +242,7 @@ impl Units {
         }
         if let Some(silent) = self.all.get_mut(&chosen.unit).and_then(|u| u.silent.as_mut()) {
             silent.probes = silent.probes.wrapping_add(1);
+            silent.asked = true;
         }
         Some(chosen)
     }
@@ -230,6 +251,34 @@ impl Units {
     fn conclusive(&self) -> Duration {
         let slowest = self.all.values().filter_map(|u| u.slowest).max();
         slowest.map_or(self.timeout, |s| s.saturating_mul(CONCLUSIVE).min(self.timeout))
+    }
+
+    /// How long a request to this unit must wait at least to say something about it.
+    pub(super) fn quick(&self, id: u16) -> Duration {
+        let own = self.get(id).and_then(|u| u.slowest);
+        let slowest = own.or_else(|| self.all.values().filter_map(|u| u.slowest).max());
+        let enough = slowest.unwrap_or_default().saturating_mul(CONCLUSIVE);
+        enough.max(self.timeout / LEAST_SHARE).min(self.timeout)
+    }
+
+    /// Whether a unit other than this one is known to answer.
+    pub(super) fn has_other_alive(&self, id: u16) -> bool {
+        let alive = |u: &Unit| u.silent.is_none() && u.proven && u.missed == 0;
+        self.all.iter().any(|(other, unit)| *other != id && alive(unit))
+    }
+
+    /// The units as another connection to the same device starts with them: those that were
+    /// silent are asked again in its first cycle, behind the others and with little patience,
+    /// unless all were: then it was the device, or the connection.
+    pub(super) fn for_another_connection(&self) -> BTreeMap<u16, Unit> {
+        let alive = |u: &Unit| u.silent.is_none() && u.missed == 0;
+        let some_alive = self.all.values().any(alive);
+        let fresh = |unit: &Unit| {
+            let missed = u32::from(some_alive && !alive(unit));
+            let proven = unit.proven && unit.silent.is_none();
+            Unit { silent: None, answered: false, missed, proven, ..unit.clone() }
+        };
+        self.all.iter().map(|(id, unit)| (*id, fresh(unit))).collect()
     }
 
     /// When the next probe may become possible.

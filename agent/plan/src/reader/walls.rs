@@ -46,7 +46,7 @@ impl Size {
 }
 
 /// Barriers and caps of all spaces.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Walls {
     known: BTreeMap<Barrier, Wall>,
     sizes: BTreeMap<SpaceId, Size>,

@@ -33,6 +33,8 @@ pub struct Device {
     pub silent: BTreeSet<u16>,
     /// Addresses at which it does not answer.
     pub mute: BTreeSet<(SpaceId, u32)>,
+    /// Requests, counted from 0, whose answers get lost.
+    pub lost: BTreeSet<usize>,
     pub busy: bool,
     pub latency: Duration,
 }
@@ -45,6 +47,7 @@ impl Default for Device {
             refused: BTreeSet::new(),
             silent: BTreeSet::new(),
             mute: BTreeSet::new(),
+            lost: BTreeSet::new(),
             busy: false,
             latency: MS,
         }
@@ -52,10 +55,11 @@ impl Default for Device {
 }
 
 impl Device {
-    fn respond(&self, r: &Request) -> (Duration, Outcome) {
+    fn respond(&self, number: usize, r: &Request) -> (Duration, Outcome) {
         let mut range = (r.start..r.start + r.len).map(|a| (r.space, a));
         let mute = range.clone().any(|a| self.mute.contains(&a));
-        if self.silent.contains(&r.space.unit) || mute || self.latency > r.timeout {
+        let lost = mute || self.lost.contains(&number);
+        if self.silent.contains(&r.space.unit) || lost || self.latency > r.timeout {
             return (r.timeout, Outcome::Timeout);
         }
         let outcome = if self.busy {
@@ -85,6 +89,7 @@ pub struct Batch {
 pub struct Sim {
     pub reader: Reader,
     pub device: Device,
+    config: ReaderConfig,
     pub specs: BTreeMap<usize, PointSpec>,
     pub start: Instant,
     pub now: Instant,
@@ -112,6 +117,7 @@ impl Sim {
             specs: points.iter().map(|p| (p.span.id, *p)).collect(),
             reader: Reader::new(points, limits, config, start, 1),
             device,
+            config,
             start,
             now: start,
             batches: Vec::new(),
@@ -119,6 +125,16 @@ impl Sim {
             batch: Batch::default(),
             events: Events::new(),
         }
+    }
+
+    /// The connection is lost and made again: another reader, with what was learned or without.
+    pub fn reconnect(&mut self, forget: bool) {
+        let learned = self.reader.learned();
+        let points = self.specs.values().copied().collect();
+        let limits = |_| Limits { max_len: 125, max_gap: 16 };
+        let fresh = Reader::new(points, limits, self.config, self.now, 1);
+        self.reader = if forget { fresh } else { fresh.with(learned) };
+        self.batch = Batch::default();
     }
 
     pub fn at(&self) -> Duration {
@@ -147,7 +163,7 @@ impl Sim {
                 }
                 Action::Send(request) => {
                     idle_turns = 0;
-                    let (after, outcome) = self.device.respond(&request);
+                    let (after, outcome) = self.device.respond(self.requests.len(), &request);
                     self.requests.push((self.at(), request));
                     self.batch.requests += 1;
                     let stale =

@@ -25,7 +25,7 @@ impl GoodPeer for Peer {
 
 impl DriverCase for Case {
     fn driver(&self) -> Arc<dyn Driver> {
-        Arc::new(ModbusTcp)
+        Arc::new(ModbusTcp::default())
     }
 
     fn style(&self) -> Style {

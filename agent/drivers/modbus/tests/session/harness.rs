@@ -1,5 +1,6 @@
 //! A session under test: device, collected output, the task that runs it.
 
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -45,6 +46,7 @@ pub fn device(port: u16, points: &[(&str, &str, u64)]) -> Device {
                 address: Address::Modbus(address.parse().unwrap()),
                 interval: Duration::from_millis(*millis),
                 group: None,
+                unit: None,
             })
             .collect(),
         timeouts: Timeouts { connect: Duration::from_secs(2), request: Duration::from_millis(200) },
@@ -60,16 +62,19 @@ pub fn origin(device: &Device) -> Arc<Origin> {
 
 /// Collects what a session emits; takes batches only while it has permits.
 pub struct Collected {
-    batches: Mutex<Vec<Batch>>,
+    batches: Mutex<Vec<(Instant, Batch)>>,
     endpoints: Mutex<Vec<String>>,
     permits: Semaphore,
+    looked_at: AtomicBool,
+    asked_for_raw: AtomicUsize,
+    raw: Mutex<Vec<(String, Vec<u8>)>>,
 }
 
 impl Emit for Collected {
     fn emit(&self, batch: Batch) -> BoxFuture<'_, Receipt> {
         let taken = self.permits.acquire().map(move |permit| {
             permit.unwrap().forget();
-            self.batches.lock().unwrap().push(batch);
+            self.batches.lock().unwrap().push((Instant::now(), batch));
             Receipt::captured()
         });
         taken.boxed()
@@ -77,6 +82,16 @@ impl Emit for Collected {
 
     fn connected(&self, endpoint: &str) {
         self.endpoints.lock().unwrap().push(endpoint.to_owned());
+    }
+
+    fn raw_wanted(&self) -> bool {
+        self.asked_for_raw.fetch_add(1, Ordering::Relaxed);
+        self.looked_at.load(Ordering::Relaxed)
+    }
+
+    fn raw(&self, origin: &Arc<Origin>, point: u32, bytes: &[u8]) {
+        let name = origin.point(point).unwrap().to_string();
+        self.raw.lock().unwrap().push((name, bytes.to_vec()));
     }
 }
 
@@ -86,7 +101,25 @@ impl Collected {
             batches: Mutex::default(),
             endpoints: Mutex::default(),
             permits: Semaphore::new(permits),
+            looked_at: AtomicBool::new(false),
+            asked_for_raw: AtomicUsize::new(0),
+            raw: Mutex::default(),
         })
+    }
+
+    /// Somebody looks at raw bytes from now on.
+    pub fn look(&self) {
+        self.looked_at.store(true, Ordering::Relaxed);
+    }
+
+    /// How often the session asked whether somebody looks.
+    pub fn asked_for_raw(&self) -> usize {
+        self.asked_for_raw.load(Ordering::Relaxed)
+    }
+
+    /// Raw bytes so far with the name of their point.
+    pub fn raw(&self) -> Vec<(String, Vec<u8>)> {
+        self.raw.lock().unwrap().clone()
     }
 
     /// Lets the session hand over more batches.
@@ -99,13 +132,25 @@ impl Collected {
     }
 
     pub fn batches(&self) -> Vec<Batch> {
-        self.batches.lock().unwrap().clone()
+        self.batches.lock().unwrap().iter().map(|(_, batch)| batch.clone()).collect()
+    }
+
+    /// When each sample of a point was handed over, and its status.
+    pub fn handed_over(&self, point: &str) -> Vec<(Instant, StatusCode)> {
+        let batches = self.batches.lock().unwrap();
+        let all = batches.iter().flat_map(|(at, b)| {
+            let origin = b.origin().clone();
+            b.iter()
+                .filter(move |s| origin.point(s.point).is_some_and(|name| **name == *point))
+                .map(|s| (*at, s.status))
+        });
+        all.collect()
     }
 
     /// Every sample so far with the name of its point.
     pub fn samples(&self) -> Vec<(String, Sample)> {
         let batches = self.batches.lock().unwrap();
-        let named = batches.iter().flat_map(|b| {
+        let named = batches.iter().flat_map(|(_, b)| {
             b.iter().map(|s| (b.origin().point(s.point).unwrap().to_string(), s.to_sample()))
         });
         named.collect()
@@ -140,6 +185,11 @@ impl Running {
     }
 
     pub fn with(device: Device, collected: Arc<Collected>) -> Self {
+        Self::of(&ModbusTcp::default(), device, collected)
+    }
+
+    /// A session of this driver, which may have had others.
+    pub fn of(driver: &ModbusTcp, device: Device, collected: Arc<Collected>) -> Self {
         let device = Arc::new(device);
         let origin = origin(&device);
         let (updates, receiver) =
@@ -153,7 +203,7 @@ impl Running {
             updates: receiver,
             cancel: cancel.clone(),
         };
-        let task = tokio::spawn(ModbusTcp.session(device, context));
+        let task = tokio::spawn(driver.session(device, context));
         Self { collected, cancel, updates, task }
     }
 

@@ -12,6 +12,10 @@ mod peer;
 
 mod contract;
 mod faults;
+mod gateway;
+mod memory;
 mod once;
 mod polling;
+mod raw;
+mod slowness;
 mod updates;

@@ -25,7 +25,8 @@ async fn every_point_has_its_bytes_its_value_or_its_fault() {
             ("bit", "coil:1", 1000),
         ],
     );
-    let readings = ModbusTcp.read_once(Arc::new(device), Arc::new(SystemClock)).await.unwrap();
+    let readings =
+        ModbusTcp::default().read_once(Arc::new(device), Arc::new(SystemClock)).await.unwrap();
     let points: Vec<usize> = readings.iter().map(|r| r.point).collect();
     assert_eq!(points, [0, 1, 2, 3]);
     let a = &readings[0];
@@ -47,12 +48,32 @@ async fn a_silent_device_gives_a_timeout_for_each_point() {
     let peer = Peer::start(|_| Do::Send(Vec::new())).await;
     let device =
         device(peer.port, &[("a", "holding-register:1", 1000), ("b", "input-register:1", 1000)]);
-    let readings = ModbusTcp.read_once(Arc::new(device), Arc::new(SystemClock)).await.unwrap();
+    let readings =
+        ModbusTcp::default().read_once(Arc::new(device), Arc::new(SystemClock)).await.unwrap();
     assert_eq!(readings.len(), 2);
     for reading in readings {
         assert_eq!(reading.status, StatusCode::BAD_TIMEOUT);
         assert_eq!(reading.fault.unwrap().code, Code::RequestTimeout);
     }
+}
+
+#[tokio::test]
+async fn each_of_many_dead_units_gets_its_full_timeout() {
+    let peer =
+        Peer::start(|ask| Do::Send(if ask.request.unit == 9 { ask.good() } else { Vec::new() }))
+            .await;
+    let names: Vec<(String, String)> =
+        (1..=9).map(|unit| (format!("u{unit}"), format!("coil:1{{unit-id: {unit}}}"))).collect();
+    let points: Vec<_> = names.iter().map(|(n, a)| (n.as_str(), a.as_str(), 1000)).collect();
+    let mut device = device(peer.port, &points);
+    device.timeouts.request = std::time::Duration::from_millis(50);
+    let readings =
+        ModbusTcp::default().read_once(Arc::new(device), Arc::new(SystemClock)).await.unwrap();
+    for reading in &readings[..8] {
+        let said = reading.fault.as_ref().unwrap().to_string();
+        assert!(said.contains("within 50ms"), "{said}");
+    }
+    assert_eq!(readings[8].status, StatusCode::GOOD);
 }
 
 #[tokio::test]
@@ -65,7 +86,8 @@ async fn a_connection_lost_half_way_keeps_what_was_read() {
         peer.port,
         &[("a", "holding-register:1", 1000), ("b", "holding-register:900", 1000)],
     );
-    let readings = ModbusTcp.read_once(Arc::new(device), Arc::new(SystemClock)).await.unwrap();
+    let readings =
+        ModbusTcp::default().read_once(Arc::new(device), Arc::new(SystemClock)).await.unwrap();
     assert_eq!(readings[0].status, StatusCode::GOOD);
     assert_eq!(readings[1].status, StatusCode::BAD_NO_COMMUNICATION);
     assert_eq!(readings[1].fault.as_ref().unwrap().code, Code::ConnectionLost);
@@ -78,6 +100,7 @@ async fn nobody_listening_is_unreachable() {
         listener.local_addr().unwrap().port()
     };
     let device = device(port, &[("a", "holding-register:1", 1000)]);
-    let fault = ModbusTcp.read_once(Arc::new(device), Arc::new(SystemClock)).await.unwrap_err();
+    let fault =
+        ModbusTcp::default().read_once(Arc::new(device), Arc::new(SystemClock)).await.unwrap_err();
     assert_eq!((fault.class, fault.code), (FaultClass::Unreachable, Code::Unreachable));
 }
