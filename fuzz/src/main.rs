@@ -8,6 +8,7 @@
 
 mod modbus_address;
 mod modbus_wire;
+mod mqtt_wire;
 mod plc4x_url;
 mod yaml_load;
 
@@ -18,9 +19,10 @@ use libfuzzer_sys::fuzz_target;
 /// Takes one input; panics when a promise is broken.
 type Target = fn(&[u8]);
 
-const TARGETS: [(&str, Target); 4] = [
+const TARGETS: [(&str, Target); 5] = [
     ("modbus_address", modbus_address::run),
     ("modbus_wire", modbus_wire::run),
+    ("mqtt_wire", mqtt_wire::run),
     ("plc4x_url", plc4x_url::run),
     ("yaml_load", yaml_load::run),
 ];

@@ -121,6 +121,14 @@ impl Batch {
         }
     }
 
+    /// Makes room for `more` samples at once.
+    pub fn reserve(&mut self, more: usize) {
+        self.points.reserve_exact(more);
+        self.values.reserve_exact(more);
+        self.statuses.reserve_exact(more);
+        self.agent_times.reserve_exact(more);
+    }
+
     /// Where the samples come from.
     pub fn origin(&self) -> &Arc<Origin> {
         &self.origin

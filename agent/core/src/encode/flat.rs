@@ -6,9 +6,14 @@ use super::string::write_string;
 use super::{Integers, MAX_BYTES, MAX_POINTS, Message};
 use crate::sink::Record;
 
-/// The key of the time. A point of this name is written as `_timestamp`, so that no object has
-/// one key twice.
+/// The key of the time.
 const TIMESTAMP: &str = "timestamp";
+
+/// Whether a point is written with one more underscore in front: `timestamp` itself, and
+/// whatever could be taken for it then. No two names become one, so no object has a key twice.
+fn is_shifted(name: &str) -> bool {
+    name.trim_start_matches('_') == TIMESTAMP
+}
 
 /// One good sample, ordered by the message it belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,6 +33,8 @@ pub(super) struct Plan {
     next: usize,
     /// Number of the next message; `None` while the record may still fit in one.
     part: Option<u32>,
+    /// Samples without a place in any message.
+    pub(super) skipped: u64,
 }
 
 impl Plan {
@@ -57,7 +64,8 @@ impl Plan {
             _ => false,
         };
         let split = several || entries.len() > MAX_POINTS;
-        Self { entries, next: 0, part: split.then_some(0) }
+        let skipped = (record.batch.len() - entries.len()) as u64;
+        Self { entries, next: 0, part: split.then_some(0), skipped }
     }
 
     pub(super) fn next_into(
@@ -76,7 +84,11 @@ impl Plan {
             if let Some(sample) = record.batch.get(entry.index) {
                 let name = record.batch.origin().point(sample.point).map_or("", |name| name);
                 out.push(b',');
-                write_string(if name == TIMESTAMP { "_timestamp" } else { name }, out);
+                if is_shifted(name) {
+                    write_string(&format!("_{name}"), out);
+                } else {
+                    write_string(name, out);
+                }
                 out.push(b':');
                 write_value(sample.value, integers, out);
             }
@@ -88,7 +100,8 @@ impl Plan {
             self.next += 1;
         }
         out.push(b'}');
-        let message = Message { part: self.part, point: None };
+        let samples = (self.next - start) as u64;
+        let message = Message { part: self.part, point: None, samples };
         self.part = self.part.map(|part| part + 1);
         Some(message)
     }

@@ -37,7 +37,18 @@ fn options(shape: Shape) -> Options {
 fn encode(record: &Record, options: Options) -> Vec<(Message, Vec<u8>)> {
     let mut messages = Messages::new(record.clone(), options);
     let mut out = Vec::new();
-    std::iter::from_fn(|| messages.next_into(&mut out).map(|m| (m, out.clone()))).collect()
+    let skipped = messages.skipped();
+    let all: Vec<_> =
+        std::iter::from_fn(|| messages.next_into(&mut out).map(|m| (m, out.clone()))).collect();
+    // Holds for every record of every test here.
+    let sent: u64 = all.iter().map(|(m, _)| m.samples).sum();
+    assert_eq!((sent + skipped, messages.skipped()), (record.batch.len() as u64, skipped));
+    assert!(all.iter().all(|(m, _)| m.samples > 0));
+    all
+}
+
+fn skipped(record: &Record, shape: Shape) -> u64 {
+    Messages::new(record.clone(), options(shape)).skipped()
 }
 
 fn check(name: &str, text: &str) {
@@ -296,6 +307,49 @@ fn flat_json_has_good_values_and_one_message_per_millisecond() {
 }
 
 #[test]
+fn flat_json_has_no_key_twice_whatever_the_points_are_called() {
+    let names = ["timestamp", "_timestamp", "__timestamp", "timestamp_", "_time", "_"];
+    let mut batch = batch(&names);
+    for i in 0..names.len() as u32 {
+        batch.push_good(i, Value::U32(i), BASE);
+    }
+    let messages = encode(&record(batch), options(Shape::FlatJson));
+    let [(message, payload)] = &messages[..] else { panic!("{messages:?}") };
+    assert_eq!(message.samples, names.len() as u64);
+    let text = std::str::from_utf8(payload).unwrap();
+    assert_eq!(
+        text,
+        "{\"timestamp\":1795601789123,\"_timestamp\":0,\"__timestamp\":1,\"___timestamp\":2,\
+         \"timestamp_\":3,\"_time\":4,\"_\":5}"
+    );
+    // A parser keeps one of two equal keys, so none was equal.
+    assert_eq!(parse(payload).as_object().unwrap().len(), names.len() + 1);
+}
+
+#[test]
+fn messages_say_how_many_samples_they_hold_and_how_many_have_no_place() {
+    let mut batch = batch(&["good", "bad", "uncertain"]);
+    batch.push_good(0, Value::U8(1), BASE);
+    batch.push_bad(1, StatusCode::BAD_TIMEOUT, BASE);
+    batch.push(Sample {
+        point: 2,
+        value: Value::U8(2),
+        status: StatusCode::UNCERTAIN_LAST_USABLE_VALUE,
+        source_time: None,
+        agent_time: BASE,
+    });
+    batch.push_good(0, Value::U8(3), BASE + 1_000_000);
+    let record = record(batch);
+    for (shape, messages, no_place) in
+        [(Shape::Json, &[4][..], 0), (Shape::FlatJson, &[1, 1], 2), (Shape::Value, &[1, 1, 1], 1)]
+    {
+        let found: Vec<_> =
+            encode(&record, options(shape)).iter().map(|(m, _)| m.samples).collect();
+        assert_eq!((&found[..], skipped(&record, shape)), (messages, no_place), "{shape:?}");
+    }
+}
+
+#[test]
 fn flat_json_carries_every_type_in_one_message() {
     let record = every_type();
     let messages = encode(&record, options(Shape::FlatJson));
@@ -350,7 +404,7 @@ fn value_has_nothing_for_bad_and_numbers_only_what_it_has() {
     let mut batch = batch(&["bad", "good"]);
     batch.push_bad(0, StatusCode::BAD_TIMEOUT, BASE);
     batch.push_good(1, Value::U8(3), BASE);
-    let only = Message { part: None, point: Some(1) };
+    let only = Message { part: None, point: Some(1), samples: 1 };
     assert_eq!(encode(&record(batch), options(Shape::Value)), [(only, b"3".to_vec())]);
 }
 

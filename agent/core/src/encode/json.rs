@@ -44,7 +44,8 @@ impl Plan {
             write(record, start..fits, self.part, integers, out);
         }
         self.next = fits;
-        let message = Message { part: self.part, point: None };
+        let samples = (fits - start) as u64;
+        let message = Message { part: self.part, point: None, samples };
         self.part = self.part.map(|part| part + 1);
         Some(message)
     }

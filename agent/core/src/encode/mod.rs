@@ -54,6 +54,8 @@ pub struct Message {
     pub part: Option<u32>,
     /// The point, for [`Shape::Value`]: index into [`crate::Origin::points`].
     pub point: Option<u32>,
+    /// Samples of the record in it, at least one.
+    pub samples: u64,
 }
 
 /// The messages of one record, one after the other. The same record and options always give the
@@ -86,6 +88,16 @@ impl Messages {
     /// The record that is being encoded.
     pub fn record(&self) -> &Record {
         &self.record
+    }
+
+    /// Samples of the record that have no place in this shape. Those of all messages and these
+    /// are the whole record.
+    pub fn skipped(&self) -> u64 {
+        match &self.plan {
+            Plan::Json(_) => 0,
+            Plan::Flat(plan) => plan.skipped,
+            Plan::Value(plan) => plan.skipped,
+        }
     }
 
     /// Replaces the content of `out` by the next message; `None` when there is no more. A record

@@ -9,6 +9,13 @@ const HEX: &[u8; 16] = b"0123456789abcdef";
 pub(super) fn write_string(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
     let bytes = text.as_bytes();
+    // Nearly every string is a point's name, which never has anything to escape: looking at all
+    // bytes without a branch is several times faster than at each for its own case.
+    if !bytes.iter().fold(false, |found, byte| found | must_escape(*byte)) {
+        out.extend_from_slice(bytes);
+        out.push(b'"');
+        return;
+    }
     let mut start = 0;
     for (i, byte) in bytes.iter().enumerate() {
         let short = match byte {
@@ -33,6 +40,10 @@ pub(super) fn write_string(text: &str, out: &mut Vec<u8>) {
     }
     out.extend_from_slice(&bytes[start..]);
     out.push(b'"');
+}
+
+fn must_escape(byte: u8) -> bool {
+    byte < 0x20 || byte == b'"' || byte == b'\\'
 }
 
 /// Writes bytes as a base64 string with its quotes.

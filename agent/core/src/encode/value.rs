@@ -12,6 +12,8 @@ pub(super) struct Plan {
     next: usize,
     /// Number of the next message; `None` when there is only one.
     part: Option<u32>,
+    /// Samples without a message.
+    pub(super) skipped: u64,
 }
 
 fn has_message(sample: &SampleRef<'_>) -> bool {
@@ -20,8 +22,9 @@ fn has_message(sample: &SampleRef<'_>) -> bool {
 
 impl Plan {
     pub(super) fn new(record: &Record) -> Self {
-        let several = record.batch.iter().filter(has_message).take(2).count() == 2;
-        Self { next: 0, part: several.then_some(0) }
+        let messages = record.batch.iter().filter(has_message).count();
+        let skipped = (record.batch.len() - messages) as u64;
+        Self { next: 0, part: (messages > 1).then_some(0), skipped }
     }
 
     pub(super) fn next_into(
@@ -41,7 +44,7 @@ impl Plan {
                 Value::Bytes(bytes) => out.extend_from_slice(bytes),
                 value => write_value(value, integers, out),
             }
-            let message = Message { part: self.part, point: Some(sample.point) };
+            let message = Message { part: self.part, point: Some(sample.point), samples: 1 };
             self.part = self.part.map(|part| part + 1);
             return Some(message);
         }

@@ -101,6 +101,12 @@ impl ScriptedFeed {
         Box::new(View { feed: self.clone(), version, session, next: 0 })
     }
 
+    /// Length of the record at `offset`; 0 when there is none.
+    pub fn samples(&self, offset: u64) -> u64 {
+        let at = usize::try_from(offset).unwrap_or(usize::MAX);
+        lock(&self.inner).records.get(at).map_or(0, |batch| batch.len() as u64)
+    }
+
     /// Every call of settle, in order.
     pub fn settled(&self) -> Vec<Settled> {
         lock(&self.inner).settled.clone()

@@ -21,6 +21,7 @@ enum Flaw {
     Panics,
     SaysNothingOfItsConnection,
     HidesRefusals,
+    Miscounts,
 }
 
 /// The line sink with a flaw.
@@ -75,17 +76,19 @@ impl Feed for FlawedFeed {
         Box::pin(async move {
             let record = self.inner.next().await;
             if self.flaw == Flaw::SettlesWhenTaken {
-                self.inner.settle(record.id.offset, Outcome::Delivered);
+                self.inner.settle(record.id.offset, Outcome::delivered(record.batch.len()));
             }
             record
         })
     }
 
     fn settle(&mut self, offset: u64, outcome: Outcome) {
-        let outcome = match outcome {
-            Outcome::Rejected { .. } if self.flaw == Flaw::HidesRefusals => Outcome::Delivered,
-            other => other,
-        };
+        let mut outcome = outcome;
+        match self.flaw {
+            Flaw::HidesRefusals if outcome.rejected > 0 => outcome = Outcome::delivered(1),
+            Flaw::Miscounts => outcome.delivered += 1,
+            _ => {}
+        }
         let times = match self.flaw {
             Flaw::SettlesWhenTaken => 0,
             Flaw::SettlesTwice => 2,
@@ -150,4 +153,10 @@ async fn the_kit_finds_a_sink_that_does_not_say_that_it_is_connected() {
 async fn the_kit_finds_a_sink_that_calls_a_refused_record_delivered() {
     let case = LineCase(|s| Arc::new(Flawed(s, Flaw::HidesRefusals)));
     expect(&check_delivery(&case).await, &["SNK-12"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_kit_finds_a_sink_whose_outcome_is_not_the_length_of_the_record() {
+    let case = LineCase(|s| Arc::new(Flawed(s, Flaw::Miscounts)));
+    expect(&check_delivery(&case).await, &["SNK-16"]);
 }

@@ -43,6 +43,7 @@ fn device_at(addr: SocketAddr) -> Device {
         }),
         interval: Duration::from_millis(100),
         group: None,
+        unit: None,
     };
     Device {
         key: ObjectKey::new("plant", "press"),

@@ -89,7 +89,7 @@ async fn run(remote: SocketAddr, mut context: SinkContext) -> Fault {
             record = context.feed.next(), if open.len() < WINDOW => {
                 let offset = record.id.offset;
                 let Some(number) = number_of(&record.batch) else {
-                    context.feed.settle(offset, Outcome::Skipped);
+                    context.feed.settle(offset, Outcome::skipped(record.batch.len()));
                     continue;
                 };
                 open.push_back((offset, Instant::now()));
@@ -117,10 +117,9 @@ fn wrong(what: &str) -> Fault {
 fn parse(line: &str) -> Option<(u64, Outcome)> {
     let (word, rest) = line.split_once(' ')?;
     match (word, rest.split_once(' ')) {
-        ("ok", None) => Some((rest.parse().ok()?, Outcome::Delivered)),
+        ("ok", None) => Some((rest.parse().ok()?, Outcome::delivered(1))),
         ("no", Some((offset, reason))) => {
-            let message = reason.to_owned();
-            let outcome = Outcome::Rejected { code: Code::RecordRejected, message };
+            let outcome = Outcome::rejected(1, Code::RecordRejected, reason);
             Some((offset.parse().ok()?, outcome))
         }
         _ => None,

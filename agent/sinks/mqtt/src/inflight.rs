@@ -1,12 +1,12 @@
 //! Which record every unacknowledged publish belongs to, and what becomes of the record. Pure.
 //!
-//! A record is settled once all of its messages are answered: Delivered when the broker took
-//! every one of them, Rejected when it refused one, Skipped when there was none to send.
+//! A record is settled once, when all of its messages are answered: each of its samples is then
+//! delivered, rejected with its message, or was skipped by the encoding. A refused message ends
+//! nothing but itself.
 
 use std::collections::VecDeque;
 
-use lineside_core::sink::Outcome;
-use lineside_crds::diagnostics::Code;
+use lineside_core::sink::{Outcome, Refusal};
 
 /// Most unacknowledged publishes. More does not help: brokers allow 20 by default, and 20
 /// messages of 256 KiB are 5 MiB on the way.
@@ -27,6 +27,8 @@ pub(crate) struct InFlight {
 struct Publish {
     packet_id: u16,
     owner: Owner,
+    /// Position in the stream of the byte after its last one; `None` until it is queued.
+    end: Option<u64>,
 }
 
 /// What a publish is for.
@@ -34,25 +36,30 @@ struct Publish {
 pub(crate) enum Owner {
     /// The online state.
     State,
-    /// A message of the record at this offset.
-    Record(u64),
+    /// A message of the record at this offset, with so many of its samples.
+    Record { offset: u64, samples: u64 },
 }
 
 #[derive(Debug)]
 struct Progress {
     offset: u64,
-    sent: u32,
     unanswered: u32,
     /// No further message will be sent.
     complete: bool,
-    rejection: Option<Rejection>,
+    outcome: Outcome,
 }
 
-/// Why the broker, or the sink in its place, refuses a message for good.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Rejection {
-    pub(crate) code: Code,
-    pub(crate) message: String,
+impl Progress {
+    /// Counts the samples of an answered message.
+    fn count(&mut self, samples: u64, refused: Option<Refusal>) {
+        match refused {
+            None => self.outcome.delivered += samples,
+            Some(refusal) => {
+                self.outcome.rejected += samples;
+                self.outcome.refusal.get_or_insert(refusal);
+            }
+        }
+    }
 }
 
 /// A record and what became of it.
@@ -79,15 +86,15 @@ impl InFlight {
         self.publishes.is_empty()
     }
 
+    /// Position in the stream of the end of the oldest publish whose answer is due.
+    pub(crate) fn oldest_end(&self) -> Option<u64> {
+        self.publishes.front().and_then(|publish| publish.end)
+    }
+
     /// Starts a record.
     pub(crate) fn begin(&mut self, offset: u64) {
-        self.records.push_back(Progress {
-            offset,
-            sent: 0,
-            unanswered: 0,
-            complete: false,
-            rejection: None,
-        });
+        let outcome = Outcome { delivered: 0, skipped: 0, rejected: 0, refusal: None };
+        self.records.push_back(Progress { offset, unanswered: 0, complete: false, outcome });
     }
 
     /// Counts a message that will be acknowledged and gives its packet id.
@@ -95,48 +102,45 @@ impl InFlight {
         // Ids are not reused before all others were, and the window is far smaller than their
         // number, so a late acknowledgement never meets a new publish of the same id.
         self.last_id = self.last_id.checked_add(1).unwrap_or(1);
-        self.publishes.push_back(Publish { packet_id: self.last_id, owner });
-        if let Owner::Record(offset) = owner
+        self.publishes.push_back(Publish { packet_id: self.last_id, owner, end: None });
+        if let Owner::Record { offset, .. } = owner
             && let Some(record) = self.progress(offset)
         {
-            record.sent += 1;
             record.unanswered += 1;
         }
         self.last_id
     }
 
+    /// Notes where in the stream the last [`InFlight::publish`] ends.
+    pub(crate) fn queued(&mut self, end: u64) {
+        if let Some(publish) = self.publishes.back_mut() {
+            publish.end = Some(end);
+        }
+    }
+
     /// Takes back the last [`InFlight::publish`], which could not be sent.
     pub(crate) fn take_back(&mut self) {
-        if let Some(Publish { owner: Owner::Record(offset), .. }) = self.publishes.pop_back()
+        if let Some(Publish { owner: Owner::Record { offset, .. }, .. }) = self.publishes.pop_back()
             && let Some(record) = self.progress(offset)
         {
-            record.sent -= 1;
             record.unanswered -= 1;
         }
     }
 
-    /// Counts a message that is never acknowledged (QoS 0).
-    pub(crate) fn send_unacknowledged(&mut self, offset: u64) {
+    /// Counts a message without an answer of the broker: sent with QoS 0, or refused before it
+    /// was sent.
+    pub(crate) fn count(&mut self, offset: u64, samples: u64, refused: Option<Refusal>) {
         if let Some(record) = self.progress(offset) {
-            record.sent += 1;
+            record.count(samples, refused);
         }
     }
 
-    /// Notes that a message of the record is refused.
-    pub(crate) fn reject(&mut self, offset: u64, rejection: Rejection) {
-        if let Some(record) = self.progress(offset) {
-            record.rejection.get_or_insert(rejection);
-        }
-    }
-
-    /// Whether a message of the record was refused, so that sending the rest is of no use.
-    pub(crate) fn is_rejected(&self, offset: u64) -> bool {
-        self.records.iter().any(|r| r.offset == offset && r.rejection.is_some())
-    }
-
-    /// Says that the record has no further message; gives its outcome if nothing is due.
-    pub(crate) fn complete(&mut self, offset: u64) -> Option<Settled> {
-        self.progress(offset)?.complete = true;
+    /// Says that the record has no further message and how many of its samples were in none;
+    /// gives its outcome if no answer is due.
+    pub(crate) fn complete(&mut self, offset: u64, skipped: u64) -> Option<Settled> {
+        let record = self.progress(offset)?;
+        record.complete = true;
+        record.outcome.skipped = skipped;
         self.settle(offset)
     }
 
@@ -144,18 +148,16 @@ impl InFlight {
     pub(crate) fn answer(
         &mut self,
         packet_id: u16,
-        refused: Option<Rejection>,
+        refused: Option<Refusal>,
     ) -> Result<Answer, UnknownPacketId> {
         let index = self.publishes.iter().position(|p| p.packet_id == packet_id);
         let publish = index.and_then(|i| self.publishes.remove(i)).ok_or(UnknownPacketId)?;
-        let Owner::Record(offset) = publish.owner else {
+        let Owner::Record { offset, samples } = publish.owner else {
             return Ok(Answer::State(refused));
         };
         if let Some(record) = self.progress(offset) {
             record.unanswered -= 1;
-            if let Some(rejection) = refused {
-                record.rejection.get_or_insert(rejection);
-            }
+            record.count(samples, refused);
         }
         Ok(Answer::Record(self.settle(offset)))
     }
@@ -168,12 +170,7 @@ impl InFlight {
         let done = |r: &Progress| r.offset == offset && r.complete && r.unanswered == 0;
         let index = self.records.iter().position(done)?;
         let record = self.records.remove(index)?;
-        let outcome = match record.rejection {
-            Some(Rejection { code, message }) => Outcome::Rejected { code, message },
-            None if record.sent == 0 => Outcome::Skipped,
-            None => Outcome::Delivered,
-        };
-        Some((offset, outcome))
+        Some((offset, record.outcome))
     }
 }
 
@@ -181,7 +178,7 @@ impl InFlight {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     /// The online state, with the reason when it was refused.
-    State(Option<Rejection>),
+    State(Option<Refusal>),
     /// A record, with its outcome when that was its last answer.
     Record(Option<Settled>),
 }
@@ -192,49 +189,71 @@ pub(crate) struct UnknownPacketId;
 
 #[cfg(test)]
 mod tests {
+    use lineside_crds::diagnostics::Code;
+
     use super::*;
 
-    fn refused() -> Rejection {
-        Rejection { code: Code::RecordRejected, message: "no".to_owned() }
+    fn refused(message: &str) -> Refusal {
+        Refusal { code: Code::RecordRejected, message: message.to_owned() }
+    }
+
+    fn message(offset: u64, samples: u64) -> Owner {
+        Owner::Record { offset, samples }
     }
 
     #[test]
     fn a_record_is_delivered_only_when_every_message_is_acknowledged() {
         let mut window = InFlight::new(u16::MAX);
         window.begin(7);
-        let ids: Vec<u16> = (0..3).map(|_| window.publish(Owner::Record(7))).collect();
+        let ids: Vec<u16> = (0..3).map(|_| window.publish(message(7, 2))).collect();
         assert_eq!(window.answer(ids[0], None), Ok(Answer::Record(None)));
         assert_eq!(window.answer(ids[1], None), Ok(Answer::Record(None)));
-        assert_eq!(window.complete(7), None);
+        assert_eq!(window.complete(7, 0), None);
         let last = window.answer(ids[2], None);
-        assert_eq!(last, Ok(Answer::Record(Some((7, Outcome::Delivered)))));
+        assert_eq!(last, Ok(Answer::Record(Some((7, Outcome::delivered(6))))));
         assert!(window.is_idle());
     }
 
     #[test]
-    fn one_refused_message_rejects_the_record_and_no_other() {
+    fn a_refused_message_costs_its_own_samples_and_no_others() {
         let mut window = InFlight::new(u16::MAX);
         for offset in [1, 2] {
             window.begin(offset);
-            window.publish(Owner::Record(offset));
-            window.publish(Owner::Record(offset));
-            window.complete(offset);
+            for samples in [3, 4, 5] {
+                window.publish(message(offset, samples));
+            }
         }
-        assert_eq!(window.answer(1, Some(refused())), Ok(Answer::Record(None)));
-        assert!(window.is_rejected(1) && !window.is_rejected(2));
-        let Rejection { code, message } = refused();
-        let rejected = Outcome::Rejected { code, message };
-        assert_eq!(window.answer(2, None), Ok(Answer::Record(Some((1, rejected)))));
-        window.answer(3, None).unwrap();
-        let second = window.answer(4, None);
-        assert_eq!(second, Ok(Answer::Record(Some((2, Outcome::Delivered)))));
+        assert_eq!(window.answer(1, None), Ok(Answer::Record(None)));
+        assert_eq!(window.answer(2, Some(refused("first"))), Ok(Answer::Record(None)));
+        assert_eq!(window.complete(1, 6), None);
+        window.count(1, 1, Some(refused("of the sink")));
+        let refusal = Some(refused("first"));
+        let outcome = Outcome { delivered: 8, skipped: 6, rejected: 5, refusal };
+        assert_eq!(window.answer(3, None), Ok(Answer::Record(Some((1, outcome)))));
+        for id in [4, 5, 6] {
+            assert_eq!(window.answer(id, None), Ok(Answer::Record(None)));
+        }
+        assert_eq!(window.complete(2, 0), Some((2, Outcome::delivered(12))));
     }
 
     #[test]
     fn a_record_without_a_message_is_skipped() {
         let mut window = InFlight::new(u16::MAX);
         window.begin(3);
-        assert_eq!(window.complete(3), Some((3, Outcome::Skipped)));
+        assert_eq!(window.complete(3, 9), Some((3, Outcome::skipped(9))));
+    }
+
+    #[test]
+    fn the_oldest_publish_is_the_one_whose_bytes_are_owed() {
+        let mut window = InFlight::new(u16::MAX);
+        assert_eq!(window.oldest_end(), None);
+        for end in [100, 250] {
+            window.publish(Owner::State);
+            window.queued(end);
+        }
+        assert_eq!(window.oldest_end(), Some(100));
+        window.answer(1, None).unwrap();
+        assert_eq!(window.oldest_end(), Some(250));
     }
 
     #[test]
@@ -266,10 +285,10 @@ mod tests {
     fn an_acknowledgement_of_nothing_is_noticed() {
         let mut window = InFlight::new(5);
         window.begin(1);
-        let id = window.publish(Owner::Record(1));
+        let id = window.publish(message(1, 1));
         assert_eq!(window.answer(id + 1, None), Err(UnknownPacketId));
         window.take_back();
         assert_eq!(window.answer(id, None), Err(UnknownPacketId));
-        assert_eq!(window.complete(1), Some((1, Outcome::Skipped)));
+        assert_eq!(window.complete(1, 1), Some((1, Outcome::skipped(1))));
     }
 }

@@ -20,7 +20,7 @@ mod session;
 mod tls;
 mod topic;
 mod transport;
-mod wire;
+pub mod wire;
 
 use std::sync::Arc;
 use std::time::Duration;

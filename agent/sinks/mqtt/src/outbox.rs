@@ -17,6 +17,7 @@ const KEEP: usize = 2 * HIGH_WATER;
 pub(crate) struct Outbox {
     pub(crate) buffer: BytesMut,
     written: u64,
+    flushed: u64,
     needs_flush: bool,
 }
 
@@ -41,6 +42,12 @@ impl Outbox {
         self.written
     }
 
+    /// Position in the stream up to which a flush was seen to its end. TLS keeps up to 64 KiB of
+    /// what it has taken until then.
+    pub(crate) fn flushed(&self) -> u64 {
+        self.flushed
+    }
+
     /// Makes one step: writes some bytes, or flushes when all are written. Cancel-safe: what was
     /// not written stays queued.
     pub(crate) async fn write(
@@ -50,6 +57,7 @@ impl Outbox {
         if self.buffer.is_empty() {
             to.flush().await?;
             self.needs_flush = false;
+            self.flushed = self.written;
             if self.buffer.capacity() > KEEP {
                 self.buffer = BytesMut::new();
             }

@@ -3,22 +3,24 @@
 use std::fs;
 use std::process::Command;
 
-use lineside_core::FaultClass;
 use lineside_core::secret::Secrets;
 use lineside_core::sink::Outcome;
+use lineside_core::{Batch, FaultClass, StatusCode, TimeQuality, Value};
 use lineside_crds::diagnostics::Code;
-use lineside_crds::model::{CredentialsRef, MqttSettings, MqttVersion, SecretKeyRef};
+use lineside_crds::model::{
+    CredentialsRef, Encoding, MqttSettings, MqttVersion, SecretKeyRef, TopicPart,
+};
 use tempfile::TempDir;
 
 use crate::broker::Broker;
 use crate::consumer::Consumer;
-use crate::pipeline::{origin, record, settings, start_with};
+use crate::pipeline::{origin, record, settings, start_with, with_id};
 
 pub fn secret(key: &str) -> SecretKeyRef {
     SecretKeyRef { secret: "mqtt".to_owned(), key: key.to_owned() }
 }
 
-/// A broker with one user, who may not publish below `data/forbidden`.
+/// A broker with one user, who may publish below `data/plant`, but not everything.
 fn broker() -> Broker {
     let dir = TempDir::new().unwrap();
     let users = dir.path().join("users");
@@ -27,9 +29,11 @@ fn broker() -> Broker {
         .status()
         .expect("mosquitto_passwd is not installed; run `cargo xtask setup`");
     assert!(made.success());
-    let rules = "user agent\ntopic readwrite lineside/#\ntopic readwrite data/plant/#\n";
+    let rules = "user agent\ntopic readwrite lineside/#\ntopic readwrite data/plant/#\n\
+                 topic deny data/plant/press/p20\n";
     fs::write(dir.path().join("rules"), rules).unwrap();
-    let conf = "allow_anonymous false\npassword_file {dir}/users\nacl_file {dir}/rules";
+    let conf = "allow_anonymous false\npassword_file {dir}/users\nacl_file {dir}/rules\n\
+                max_queued_messages 100000";
     Broker::start_in(dir, conf)
 }
 
@@ -57,7 +61,7 @@ async fn user_and_password_come_from_secrets() {
         let settings = with_credentials(broker.port, version);
         let mut running = start_with(settings, Default::default(), secrets.clone());
         running.send(record(&origin(1), 1));
-        assert_eq!(running.settled().await, (1, Outcome::Delivered));
+        assert_eq!(running.settled().await, (1, Outcome::delivered(1)));
         running.cancelled().await;
     }
 }
@@ -107,13 +111,46 @@ async fn a_record_that_may_not_be_published_is_rejected_alone() {
     running.send(record(&origin(1), 1));
     running.send(record(&forbidden, 2));
     running.send(record(&origin(1), 3));
-    assert_eq!(running.settled().await, (1, Outcome::Delivered));
+    assert_eq!(running.settled().await, (1, Outcome::delivered(1)));
     let (offset, outcome) = running.settled().await;
-    let Outcome::Rejected { code, message } = outcome else { panic!("{outcome:?}") };
-    assert_eq!((offset, code), (2, Code::RecordRejected));
+    let message = outcome.refusal.clone().unwrap().message;
+    let rejected = Outcome::rejected(1, Code::RecordRejected, message.clone());
+    assert_eq!((offset, outcome), (2, rejected));
     assert!(message.contains("NotAuthorized"), "{message}");
-    assert_eq!(running.settled().await, (3, Outcome::Delivered));
+    assert_eq!(running.settled().await, (3, Outcome::delivered(1)));
     assert_eq!(consumer.json().await["points"][0]["value"], 1);
     assert_eq!(consumer.json().await["points"][0]["value"], 3);
+    running.cancelled().await;
+}
+
+#[tokio::test]
+async fn one_forbidden_topic_costs_its_own_point_and_no_other() {
+    let broker = broker();
+    let (_dir, secrets) = secrets("s3cret");
+    let login = ["-u", "agent", "-P", "s3cret"];
+    let mut consumer = Consumer::start_with(broker.port, "data/#", &login).await;
+    let mut settings = with_credentials(broker.port, MqttVersion::V5);
+    settings.encoding = Encoding::Value;
+    settings.topic.0.extend([TopicPart::Literal("/".to_owned()), TopicPart::Point]);
+    let mut running = start_with(settings, Default::default(), secrets);
+    let origin = origin(1_000);
+    // Every cycle is refused in the same place, and every cycle delivers the rest.
+    for offset in [1, 2] {
+        let mut batch = Batch::with_capacity(origin.clone(), 0, TimeQuality::Synced, 1_000);
+        for point in 0..1_000 {
+            match point {
+                40 => batch.push_bad(point, StatusCode::BAD_TIMEOUT, 1),
+                _ => batch.push_good(point, Value::U32(point), 1),
+            }
+        }
+        running.send(with_id(batch, offset));
+        let (settled, outcome) = running.settled().await;
+        assert_eq!(settled, offset);
+        assert_eq!((outcome.delivered, outcome.skipped, outcome.rejected), (998, 1, 1));
+        assert_eq!(outcome.refusal.unwrap().code, Code::RecordRejected);
+        for point in (0..1_000).filter(|p| ![20, 40].contains(p)) {
+            assert_eq!(consumer.next().await.topic, format!("data/plant/press/p{point}"));
+        }
+    }
     running.cancelled().await;
 }

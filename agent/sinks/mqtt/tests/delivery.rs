@@ -28,7 +28,7 @@ async fn records_arrive_in_order_with_both_versions_and_both_qualities_of_servic
                 let json: serde_json::Value = serde_json::from_str(&seen.payload).unwrap();
                 assert_eq!(json["id"], format!("{STORE}/3/{offset}"));
                 assert_eq!(json["points"][1]["value"], offset + 1);
-                assert_eq!(running.settled().await, (offset, Outcome::Delivered));
+                assert_eq!(running.settled().await, (offset, Outcome::delivered(2)));
             }
             running.cancelled().await;
         }
@@ -54,7 +54,7 @@ async fn nothing_counts_as_delivered_while_the_broker_is_stopped_and_all_of_it_a
         let mut running = start(settings(broker.port, version));
         let origin = origin(1_000);
         running.send(record(&origin, 0));
-        assert_eq!(running.settled().await, (0, Outcome::Delivered));
+        assert_eq!(running.settled().await, (0, Outcome::delivered(1_000)));
         broker.freeze();
         for offset in 1..100 {
             running.send(record(&origin, offset));
@@ -65,7 +65,7 @@ async fn nothing_counts_as_delivered_while_the_broker_is_stopped_and_all_of_it_a
         assert_eq!(running.try_settled(), None);
         broker.thaw();
         for offset in 1..100 {
-            assert_eq!(running.settled().await, (offset, Outcome::Delivered));
+            assert_eq!(running.settled().await, (offset, Outcome::delivered(1_000)));
         }
         for offset in 0..100 {
             assert_eq!(consumer.json().await["id"], format!("{STORE}/3/{offset}"));
@@ -87,7 +87,7 @@ async fn a_record_of_many_points_arrives_in_numbered_parts_and_settles_once() {
         assert_eq!(json["id"], format!("{STORE}/3/4.{part}"));
         assert_eq!(json["points"].as_array().unwrap().len(), points);
     }
-    assert_eq!(running.settled().await, (4, Outcome::Delivered));
+    assert_eq!(running.settled().await, (4, Outcome::delivered(2_500)));
     running.cancelled().await;
 }
 
@@ -103,7 +103,7 @@ async fn value_encoding_has_a_topic_per_point_and_skips_records_without_a_value(
     let mut bad = Batch::with_capacity(origin.clone(), 0, TimeQuality::Synced, 1);
     bad.push_bad(0, StatusCode::BAD_TIMEOUT, 1);
     running.send(with_id(bad, 1));
-    assert_eq!(running.settled().await, (1, Outcome::Skipped));
+    assert_eq!(running.settled().await, (1, Outcome::skipped(1)));
     running.send(record(&origin, 100));
     for point in 0..60 {
         let seen = consumer.next().await;
@@ -112,7 +112,7 @@ async fn value_encoding_has_a_topic_per_point_and_skips_records_without_a_value(
         assert_eq!(seen.user_properties, format!("lineside-id:{STORE}/3/100.{point}"));
         assert_eq!(seen.content_type, "");
     }
-    assert_eq!(running.settled().await, (100, Outcome::Delivered));
+    assert_eq!(running.settled().await, (100, Outcome::delivered(60)));
     running.cancelled().await;
 }
 
@@ -128,6 +128,8 @@ async fn flat_json_has_good_values_only() {
     batch.push_bad(1, StatusCode::BAD_TIMEOUT, 1_500_000_000);
     running.send(with_id(batch, 1));
     assert_eq!(consumer.next().await.payload, r#"{"timestamp":1500,"p0":20.11}"#);
-    assert_eq!(running.settled().await, (1, Outcome::Delivered));
+    // The bad one is told apart.
+    let outcome = Outcome { skipped: 1, ..Outcome::delivered(1) };
+    assert_eq!(running.settled().await, (1, outcome));
     running.cancelled().await;
 }

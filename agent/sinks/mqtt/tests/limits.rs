@@ -1,11 +1,13 @@
 //! What the broker allows is respected, and what it cannot take costs nothing else.
 
 use lineside_core::sink::Outcome;
+use lineside_core::{Batch, StatusCode, TimeQuality, Value};
 use lineside_crds::diagnostics::Code;
-use lineside_crds::model::MqttVersion;
+use lineside_crds::model::{Encoding, MqttVersion, Qos, TopicPart};
 
 use crate::broker::Broker;
-use crate::pipeline::{origin, record, settings, start};
+use crate::consumer::Consumer;
+use crate::pipeline::{origin, record, settings, start, with_id};
 use crate::proxy::Proxy;
 
 #[tokio::test]
@@ -20,17 +22,45 @@ async fn a_record_above_the_brokers_packet_size_is_rejected_on_the_same_connecti
     let (mut rejected, mut delivered) = (None, Vec::new());
     for _ in 0..3 {
         match running.settled().await {
-            (2, Outcome::Rejected { code, message }) => rejected = Some((code, message)),
-            (offset, Outcome::Delivered) => delivered.push(offset),
-            other => panic!("{other:?}"),
+            (2, outcome) => rejected = Some(outcome),
+            (offset, outcome) => {
+                assert_eq!(outcome, Outcome::delivered(10));
+                delivered.push(offset);
+            }
         }
     }
-    let (code, message) = rejected.unwrap();
-    assert_eq!(code, Code::RecordTooLarge);
+    let rejected = rejected.unwrap();
+    let message = rejected.refusal.clone().unwrap().message;
+    assert_eq!(rejected, Outcome::rejected(500, Code::RecordTooLarge, message.clone()));
     assert!(message.contains("5000"), "{message}");
     assert_eq!(delivered, [1, 3]);
     assert_eq!(proxy.counts().connections, 1);
     running.cancelled().await;
+}
+
+#[tokio::test]
+async fn a_message_above_the_brokers_packet_size_costs_the_rest_of_its_record_nothing() {
+    let broker = Broker::start("max_packet_size 5000");
+    let mut consumer = Consumer::start(broker.port, "data/#").await;
+    for qos in [Qos::AtMostOnce, Qos::AtLeastOnce] {
+        let mut settings = settings(broker.port, MqttVersion::V5);
+        settings.encoding = Encoding::Value;
+        settings.qos = qos;
+        settings.topic.0.extend([TopicPart::Literal("/".to_owned()), TopicPart::Point]);
+        let mut running = start(settings);
+        let mut batch = Batch::with_capacity(origin(4), 0, TimeQuality::Synced, 4);
+        batch.push_good(0, Value::U8(1), 1);
+        batch.push_good(1, Value::String("x".repeat(6_000).into()), 1);
+        batch.push_bad(2, StatusCode::BAD_TIMEOUT, 1);
+        batch.push_good(3, Value::U8(4), 1);
+        running.send(with_id(batch, 1));
+        let (_, outcome) = running.settled().await;
+        assert_eq!((outcome.delivered, outcome.skipped, outcome.rejected), (2, 1, 1));
+        assert_eq!(outcome.refusal.unwrap().code, Code::RecordTooLarge);
+        assert_eq!(consumer.next().await.topic, "data/plant/press/p0");
+        assert_eq!(consumer.next().await.topic, "data/plant/press/p3");
+        running.cancelled().await;
+    }
 }
 
 #[tokio::test]
@@ -57,7 +87,7 @@ async fn in_flight_is_at_most(limit: i64, broker: &Broker) {
     proxy.until(|counts| counts.published - counts.acknowledged == limit).await;
     broker.thaw();
     for offset in 0..200 {
-        assert_eq!(running.settled().await, (offset, Outcome::Delivered));
+        assert_eq!(running.settled().await, (offset, Outcome::delivered(1)));
     }
     assert_eq!(proxy.counts().most_in_flight, limit);
     running.cancelled().await;

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 
 pub struct Proxy {
@@ -30,9 +31,22 @@ pub struct Counts {
 impl Proxy {
     pub async fn start(to: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::serving(listener, to, None)
+    }
+
+    /// A slow line to the broker: so many bytes per second, and hardly any buffer of its own.
+    pub fn throttled(to: u16, bytes_per_second: usize) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(PIECE as u32).unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let wait = Duration::from_secs_f64(PIECE as f64 / bytes_per_second as f64);
+        Self::serving(socket.listen(8).unwrap(), to, Some(wait))
+    }
+
+    fn serving(listener: TcpListener, to: u16, wait: Option<Duration>) -> Self {
         let port = listener.local_addr().unwrap().port();
         let counts = Arc::new(Mutex::new(Counts::default()));
-        let task = tokio::spawn(serve(listener, to, counts.clone()));
+        let task = tokio::spawn(serve(listener, to, wait, counts.clone()));
         Self { port, counts, task }
     }
 
@@ -61,7 +75,10 @@ impl Drop for Proxy {
     }
 }
 
-async fn serve(listener: TcpListener, to: u16, counts: Arc<Mutex<Counts>>) {
+/// Bytes that a slow line passes on at once.
+const PIECE: usize = 4 * 1024;
+
+async fn serve(listener: TcpListener, to: u16, wait: Option<Duration>, counts: Arc<Mutex<Counts>>) {
     // One connection at a time is what a sink makes; all of it ends with this future.
     loop {
         let (sink, _) = listener.accept().await.unwrap();
@@ -69,7 +86,7 @@ async fn serve(listener: TcpListener, to: u16, counts: Arc<Mutex<Counts>>) {
         let broker = TcpStream::connect(("127.0.0.1", to)).await.unwrap();
         let (sink_read, sink_write) = sink.into_split();
         let (broker_read, broker_write) = broker.into_split();
-        let up = pump(sink_read, broker_write, |first| {
+        let up = pump(sink_read, broker_write, wait, |first| {
             // Type 3 is PUBLISH, and bit 1 of its flags is QoS 1.
             if first >> 4 == 3 && first & 0b10 != 0 {
                 let mut counts = counts.lock().unwrap();
@@ -78,7 +95,7 @@ async fn serve(listener: TcpListener, to: u16, counts: Arc<Mutex<Counts>>) {
                 counts.most_in_flight = counts.most_in_flight.max(in_flight);
             }
         });
-        let down = pump(broker_read, sink_write, |first| {
+        let down = pump(broker_read, sink_write, None, |first| {
             if first >> 4 == 4 {
                 counts.lock().unwrap().acknowledged += 1;
             }
@@ -87,14 +104,15 @@ async fn serve(listener: TcpListener, to: u16, counts: Arc<Mutex<Counts>>) {
     }
 }
 
-/// Forwards bytes and shows the first byte of every MQTT packet in them.
+/// Forwards bytes, with a wait after every piece on a slow line, and shows the first byte of every MQTT packet in them.
 async fn pump(
     mut from: impl AsyncReadExt + Unpin,
     mut to: impl AsyncWriteExt + Unpin,
+    wait: Option<Duration>,
     mut packet: impl FnMut(u8),
 ) {
     let mut seen = Vec::new();
-    let mut buffer = vec![0; 16 * 1024];
+    let mut buffer = vec![0; if wait.is_some() { PIECE } else { 16 * 1024 }];
     while let Ok(count) = from.read(&mut buffer).await {
         if count == 0 {
             return;
@@ -109,6 +127,9 @@ async fn pump(
         }
         if to.write_all(&buffer[..count]).await.is_err() {
             return;
+        }
+        if let Some(wait) = wait {
+            tokio::time::sleep(wait).await;
         }
     }
 }

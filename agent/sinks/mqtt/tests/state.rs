@@ -29,7 +29,7 @@ async fn it_is_online_while_connected_and_offline_after_an_orderly_end() {
             settings.qos = qos;
             let mut running = start(settings);
             running.send(record(&origin(1), 1));
-            assert_eq!(running.settled().await, (1, Outcome::Delivered));
+            assert_eq!(running.settled().await, (1, Outcome::delivered(1)));
             let online = loop {
                 // The first message may be the one retained by the round before.
                 let json = live.json().await;
@@ -53,7 +53,7 @@ async fn the_last_will_says_offline_when_the_connection_is_cut() {
         let proxy = Proxy::start(broker.port).await;
         let mut running = start(settings(proxy.port, version));
         running.send(record(&origin(1), 1));
-        assert_eq!(running.settled().await, (1, Outcome::Delivered));
+        assert_eq!(running.settled().await, (1, Outcome::delivered(1)));
         let mut live = Consumer::start(broker.port, TOPIC).await;
         assert_eq!(live.json().await["state"], "Online");
         proxy.cut();

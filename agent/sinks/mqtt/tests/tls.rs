@@ -1,47 +1,63 @@
-//! TLS: who is trusted, on both sides. Certificates are made by the `openssl` program.
+//! TLS: who is trusted, on both sides.
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use lineside_core::secret::Secrets;
 use lineside_core::sink::Outcome;
 use lineside_core::{Fault, FaultClass};
 use lineside_crds::diagnostics::Code;
 use lineside_crds::model::{ClientCertificate, MqttSettings, MqttVersion, Tls};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair, KeyUsagePurpose,
+};
 use tempfile::TempDir;
 
 use crate::access::secret;
 use crate::broker::Broker;
 use crate::pipeline::{origin, record, settings, start_with};
 
-fn openssl(dir: &Path, arguments: &str) {
-    let done = Command::new("openssl")
-        .args(arguments.split_whitespace())
-        .current_dir(dir)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .expect("openssl is not installed; run `cargo xtask setup`");
-    assert!(done.success(), "openssl {arguments}");
+fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params.distinguished_name.push(DnType::CommonName, name);
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
-const NEW: &str = "req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -x509 -days 2";
+/// Writes `NAME.pem` and `NAME.key`.
+fn leaf(
+    dir: &Path,
+    ca: &CertifiedIssuer<'_, KeyPair>,
+    name: &str,
+    hosts: &[&str],
+    usage: ExtendedKeyUsagePurpose,
+) {
+    let hosts: Vec<String> = hosts.iter().map(|h| (*h).to_owned()).collect();
+    let mut params = CertificateParams::new(hosts).unwrap();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![usage];
+    params.use_authority_key_identifier_extension = true;
+    let key = KeyPair::generate().unwrap();
+    let certificate = params.signed_by(&key, ca).unwrap();
+    fs::write(dir.join(format!("{name}.pem")), certificate.pem()).unwrap();
+    fs::write(dir.join(format!("{name}.key")), key.serialize_pem()).unwrap();
+}
 
 /// `ca`, `other-ca`, a broker certificate for `broker.example` and a client certificate.
 fn certificates(dir: &Path) {
-    for ca in ["ca", "other-ca"] {
-        openssl(dir, &format!("{NEW} -keyout {ca}.key -out {ca}.pem -subj /CN={ca}"));
-    }
-    let leaf = "-CA ca.pem -CAkey ca.key -addext basicConstraints=critical,CA:FALSE";
-    let name = "-addext subjectAltName=DNS:broker.example -subj /CN=broker";
-    openssl(dir, &format!("{NEW} {leaf} {name} -keyout broker.key -out broker.pem"));
-    openssl(dir, &format!("{NEW} {leaf} -subj /CN=agent -keyout client.key -out client.pem"));
+    let ca = authority("ca");
+    fs::write(dir.join("ca.pem"), ca.pem()).unwrap();
+    fs::write(dir.join("other-ca.pem"), authority("other-ca").pem()).unwrap();
+    leaf(dir, &ca, "broker", &["broker.example"], ExtendedKeyUsagePurpose::ServerAuth);
+    leaf(dir, &ca, "client", &[], ExtendedKeyUsagePurpose::ClientAuth);
 }
 
 /// A TLS broker, and the secrets of its clients. The certificate is not for the address that
 /// the sink dials, so every connection also proves `server_name`.
-fn broker(more: &str) -> (Broker, TempDir, Secrets) {
+pub fn broker(more: &str) -> (Broker, TempDir, Secrets) {
     let dir = TempDir::new().unwrap();
     certificates(dir.path());
     let secrets = TempDir::new().unwrap();
@@ -58,7 +74,7 @@ fn broker(more: &str) -> (Broker, TempDir, Secrets) {
     (Broker::start_in(dir, &conf), secrets, given)
 }
 
-fn tls_settings(port: u16, version: MqttVersion, ca: &str) -> MqttSettings {
+pub fn tls_settings(port: u16, version: MqttVersion, ca: &str) -> MqttSettings {
     let mut settings = settings(port, version);
     let server_name = Some("broker.example".to_owned());
     settings.tls = Some(Tls { ca: Some(secret(ca)), client: None, server_name });
@@ -73,7 +89,7 @@ async fn delivers(settings: MqttSettings, secrets: &Secrets) {
         running.send(record(&origin, offset));
     }
     for offset in 0..30 {
-        assert_eq!(running.settled().await, (offset, Outcome::Delivered));
+        assert_eq!(running.settled().await, (offset, Outcome::delivered(1_000)));
     }
     running.cancelled().await;
 }

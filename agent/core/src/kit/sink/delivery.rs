@@ -1,4 +1,4 @@
-//! `SNK-7` to `SNK-14`: what becomes of records at a remote that accepts them.
+//! `SNK-7` to `SNK-14`, `SNK-16`: what becomes of records at a remote that accepts them.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::{Remote, Session, SinkCase, behind_proxy, no_socket};
 use crate::kit::peer::{Flow, Proxy};
-use crate::kit::{ALLOWANCE, CANCEL_WITHIN, Finish, Report, ScriptedFeed};
-use crate::sink::{Guarantee, Outcome};
+use crate::kit::{ALLOWANCE, CANCEL_WITHIN, Finish, Report, ScriptedFeed, Settled};
+use crate::sink::{Guarantee, Outcome, Refusal};
 
 /// For a state that can be seen.
 const REACH: Duration = Duration::from_secs(15);
@@ -67,12 +67,23 @@ async fn all_delivered(case: &dyn SinkCase, report: &mut Report) {
     });
 }
 
+/// Every sample has exactly one of the three ends, and who rejects says why.
+fn judge_count(feed: &ScriptedFeed, settled: &Settled, what: &str, report: &mut Report) {
+    let Outcome { delivered, skipped, rejected, refusal } = &settled.outcome;
+    let samples = feed.samples(settled.offset);
+    let right = delivered + skipped + rejected == samples && refusal.is_some() == (*rejected > 0);
+    report.require("SNK-16", what, right, || {
+        format!("record {} of {samples} became {:?}", settled.offset, settled.outcome)
+    });
+}
+
 /// Every record delivered exactly once by the feed's count.
 fn judge_settled(feed: &ScriptedFeed, what: &str, report: &mut Report) {
     let mut times: BTreeMap<u64, usize> = BTreeMap::new();
     for settled in feed.settled() {
+        judge_count(feed, &settled, what, report);
         *times.entry(settled.offset).or_default() += 1;
-        report.require("SNK-9", what, settled.outcome == Outcome::Delivered, || {
+        report.require("SNK-9", what, settled.outcome == Outcome::delivered(1), || {
             format!("record {} became {:?}", settled.offset, settled.outcome)
         });
     }
@@ -223,6 +234,7 @@ async fn refused(case: &dyn SinkCase, report: &mut Report) {
     ];
     for (requirement, what, batch) in special {
         let Some(batch) = batch else { continue };
+        let samples = batch.len();
         let (remote, proxy) = match behind_proxy(case).await {
             Ok(started) => started,
             Err(error) => return no_socket(report, what, &error),
@@ -239,11 +251,12 @@ async fn refused(case: &dyn SinkCase, report: &mut Report) {
         });
         session.cancel(CANCEL_WITHIN * ALLOWANCE).await;
         for settled in feed.settled() {
-            let right = match (settled.offset == special, requirement, &settled.outcome) {
-                (false, _, outcome) => *outcome == Outcome::Delivered,
-                (true, "SNK-12", Outcome::Rejected { message, .. }) => !message.is_empty(),
-                (true, "SNK-13", outcome) => *outcome == Outcome::Skipped,
-                _ => false,
+            judge_count(&feed, &settled, what, report);
+            let outcome = &settled.outcome;
+            let right = match (settled.offset == special, requirement) {
+                (false, _) => *outcome == Outcome::delivered(1),
+                (true, "SNK-12") => is_refusal_of(samples, outcome),
+                (true, _) => *outcome == Outcome::skipped(samples),
             };
             report.require(requirement, what, right, || {
                 format!("record {} became {:?}", settled.offset, settled.outcome)
@@ -251,4 +264,10 @@ async fn refused(case: &dyn SinkCase, report: &mut Report) {
         }
         expect_received(&*remote, feed.len() - 1, what, report).await;
     }
+}
+
+/// All of `samples` refused, with a reason.
+fn is_refusal_of(samples: usize, outcome: &Outcome) -> bool {
+    let Some(Refusal { code, message }) = &outcome.refusal else { return false };
+    *outcome == Outcome::rejected(samples, *code, message.clone()) && !message.is_empty()
 }

@@ -18,7 +18,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use lineside_core::driver::Ended;
 use lineside_core::encode::{Message, Messages, Options, Shape, write_id};
-use lineside_core::sink::{Feed, Record, SinkContext};
+use lineside_core::sink::{Feed, Record, Refusal, SinkContext};
 use lineside_core::{Clock, Fault, FaultClass};
 use lineside_crds::diagnostics::Code;
 use lineside_crds::model::{Encoding, MqttSettings, Qos};
@@ -27,11 +27,11 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::Deadlines;
 use crate::identity::{offline, online};
-use crate::inflight::{Answer, InFlight, Owner, Rejection, Settled};
+use crate::inflight::{Answer, InFlight, Owner, Settled};
 use crate::outbox::Outbox;
 use crate::topic::Topics;
 use crate::transport::{Stream, broken};
-use crate::wire::{AckAnswer, EncodeError, Incoming, Limits, Outgoing, Refusal, Wire};
+use crate::wire::{AckAnswer, EncodeError, Ending, Incoming, Limits, Outgoing, Wire};
 
 /// Time to say goodbye, inside the second that the contract gives.
 const GOODBYE: Duration = Duration::from_millis(700);
@@ -74,7 +74,7 @@ pub(crate) async fn run(
         unwritten: VecDeque::new(),
         pending: None,
         payload: Vec::new(),
-        last_packet: Instant::now(),
+        last_sent: Instant::now(),
         last_progress: Instant::now(),
         pinged: None,
     };
@@ -115,9 +115,10 @@ struct Session {
     pending: Option<Messages>,
     /// Buffer of the next payload.
     payload: Vec<u8>,
-    /// When the last packet was queued.
-    last_packet: Instant,
-    /// When the broker last did what is due: acknowledge (QoS 1) or take bytes (QoS 0).
+    /// When bytes last left the outbox.
+    last_sent: Instant,
+    /// When the broker last did what is due: acknowledge, or take bytes that it has to have
+    /// before it can.
     last_progress: Instant,
     /// When a PINGREQ without answer was sent.
     pinged: Option<Instant>,
@@ -128,10 +129,11 @@ impl Session {
     fn announce(&mut self, clock: &dyn Clock) {
         let packet_id =
             (self.settings.qos == Qos::AtLeastOnce).then(|| self.in_flight.publish(Owner::State));
-        if let Err(e) = self.queue_state(online(clock), packet_id) {
-            if packet_id.is_some() {
-                self.in_flight.take_back();
-            }
+        let queued = self.queue_state(online(clock), packet_id);
+        if packet_id.is_some() {
+            self.note(&queued);
+        }
+        if let Err(e) = queued {
             tracing::warn!(endpoint = %self.endpoint, error = %e, "Online state not published");
         }
     }
@@ -149,6 +151,14 @@ impl Session {
         self.wire.publish(message, max, &mut self.outbox.buffer).1
     }
 
+    /// Says to the window whether its last publish is on its way.
+    fn note(&mut self, queued: &Result<(), EncodeError>) {
+        match queued {
+            Ok(()) => self.in_flight.queued(self.outbox.end()),
+            Err(_) => self.in_flight.take_back(),
+        }
+    }
+
     /// Delivers records until the connection fails.
     async fn deliver(&mut self, stream: &mut dyn Stream, feed: &mut dyn Feed) -> Fault {
         let (mut reader, mut writer) = tokio::io::split(stream);
@@ -159,6 +169,7 @@ impl Session {
             }
             self.encode(feed);
             let deadline = self.deadline();
+            let flushed = self.outbox.flushed();
             tokio::select! {
                 biased;
                 read = reader.read_buf(&mut self.inbox) => match read {
@@ -170,6 +181,7 @@ impl Session {
                     if let Err(e) = written {
                         return broken(&format!("write to {}", self.endpoint), e);
                     }
+                    self.note_written(flushed);
                     self.settle_written(feed);
                 },
                 () = sleep_until(deadline) => {
@@ -210,23 +222,18 @@ impl Session {
                 self.pending = Some(messages);
                 return;
             }
-            let next = if self.in_flight.is_rejected(offset) {
-                None
-            } else {
-                messages.next_into(&mut self.payload)
-            };
-            match next {
+            match messages.next_into(&mut self.payload) {
                 Some(message) => {
                     self.send(messages.record(), message);
                     self.pending = Some(messages);
                 }
-                None => self.complete(offset, feed),
+                None => self.complete(offset, messages.skipped(), feed),
             }
         }
     }
 
-    fn complete(&mut self, offset: u64, feed: &mut dyn Feed) {
-        let Some(settled) = self.in_flight.complete(offset) else { return };
+    fn complete(&mut self, offset: u64, skipped: u64, feed: &mut dyn Feed) {
+        let Some(settled) = self.in_flight.complete(offset, skipped) else { return };
         match self.settings.qos {
             Qos::AtLeastOnce => feed.settle(settled.0, settled.1),
             Qos::AtMostOnce => {
@@ -236,11 +243,19 @@ impl Session {
         }
     }
 
+    /// Whether bytes that left the outbox are progress. A slow line takes its time for a large
+    /// message, and the broker cannot acknowledge what it has not got. But bytes behind the
+    /// publish whose answer is due prove nothing: the sockets of a dead connection take a trickle
+    /// of small messages for very long. Everything up to `before` had left earlier.
+    fn note_written(&mut self, before: u64) {
+        self.last_sent = Instant::now();
+        if self.in_flight.oldest_end().is_none_or(|end| before < end) {
+            self.last_progress = self.last_sent;
+        }
+    }
+
     /// QoS 0: settles what the connection has taken.
     fn settle_written(&mut self, feed: &mut dyn Feed) {
-        if self.settings.qos == Qos::AtMostOnce {
-            self.last_progress = Instant::now();
-        }
         while let Some((end, _)) = self.unwritten.front() {
             if *end > self.outbox.written() {
                 return;
@@ -253,8 +268,8 @@ impl Session {
 
     /// Queues one message of a record.
     fn send(&mut self, record: &Record, message: Message) {
-        let now = Instant::now();
         let offset = record.id.offset;
+        let samples = message.samples;
         let topic = self.topics.get(record.batch.origin(), message.point);
         let id = self.wire.carries_identity().then(|| {
             let mut text = Vec::with_capacity(64);
@@ -262,14 +277,11 @@ impl Session {
             String::from_utf8_lossy(&text).into_owned()
         });
         if self.in_flight.is_idle() && !self.outbox.is_pending() {
-            self.last_progress = now;
+            self.last_progress = Instant::now();
         }
         let packet_id = match self.settings.qos {
-            Qos::AtLeastOnce => Some(self.in_flight.publish(Owner::Record(offset))),
-            Qos::AtMostOnce => {
-                self.in_flight.send_unacknowledged(offset);
-                None
-            }
+            Qos::AtLeastOnce => Some(self.in_flight.publish(Owner::Record { offset, samples })),
+            Qos::AtMostOnce => None,
         };
         let is_json = self.settings.encoding != Encoding::Value;
         let outgoing = Outgoing {
@@ -284,17 +296,20 @@ impl Session {
         let (payload, queued) = self.wire.publish(outgoing, max, &mut self.outbox.buffer);
         // Nobody else holds the payload, so its memory comes back without a copy.
         self.payload = payload.into();
-        self.last_packet = now;
-        if let Err(e) = queued {
-            if packet_id.is_some() {
-                self.in_flight.take_back();
+        if packet_id.is_some() {
+            self.note(&queued);
+        }
+        match queued {
+            Ok(()) if packet_id.is_some() => {}
+            Ok(()) => self.in_flight.count(offset, samples, None),
+            Err(e) => {
+                let code = match e {
+                    EncodeError::TooLarge { .. } => Code::RecordTooLarge,
+                    EncodeError::TooLong(_) | EncodeError::Codec(_) => Code::RecordRejected,
+                };
+                let message = format!("{} to topic {topic}: {e}", record.id);
+                self.in_flight.count(offset, samples, Some(Refusal { code, message }));
             }
-            let code = match e {
-                EncodeError::TooLarge { .. } => Code::RecordTooLarge,
-                EncodeError::TooLong(_) | EncodeError::Codec(_) => Code::RecordRejected,
-            };
-            let message = format!("{} to topic {topic}: {e}", record.id);
-            self.in_flight.reject(offset, Rejection { code, message });
         }
     }
 
@@ -324,20 +339,20 @@ impl Session {
         answer: AckAnswer,
         feed: &mut dyn Feed,
     ) -> Result<(), Fault> {
-        let rejection = match answer {
+        let refusal = match answer {
             AckAnswer::Taken => None,
-            AckAnswer::Rejected(rejection) => Some(rejection),
+            AckAnswer::Rejected(refusal) => Some(refusal),
             AckAnswer::Failed(refusal) => return Err(self.refused("publish", refusal)),
         };
         self.last_progress = Instant::now();
         let answer = self
             .in_flight
-            .answer(packet_id, rejection)
+            .answer(packet_id, refusal)
             .map_err(|_| self.out_of_step("PUBACK for a publish that is not in flight"))?;
         match answer {
             Answer::Record(Some((offset, outcome))) => feed.settle(offset, outcome),
-            Answer::State(Some(rejection)) => {
-                let reason = &rejection.message;
+            Answer::State(Some(refusal)) => {
+                let reason = &refusal.message;
                 tracing::warn!(endpoint = %self.endpoint, reason, "Online state refused");
             }
             Answer::Record(None) | Answer::State(None) => {}
@@ -345,7 +360,7 @@ impl Session {
         Ok(())
     }
 
-    fn refused(&self, what: &str, refusal: Refusal) -> Fault {
+    fn refused(&self, what: &str, refusal: Ending) -> Fault {
         let text = format!("{what} at {}", self.endpoint);
         Fault::new(refusal.class, refusal.code, text).because(refusal.message)
     }
@@ -365,7 +380,8 @@ impl Session {
         let progress = self.is_waiting().then(|| self.last_progress + self.silence);
         let ping = match self.pinged {
             Some(at) => Some(at + self.silence),
-            None => self.ping_after.map(|after| self.last_packet + after),
+            None if self.outbox.is_pending() => None,
+            None => self.ping_after.map(|after| self.last_sent + after),
         };
         // With nothing to wait for, any time will do.
         let idle = Instant::now() + self.silence;
@@ -388,16 +404,18 @@ impl Session {
                 format!("{}: the broker did not {what} for {:?}", self.endpoint, self.silence);
             return Err(Fault::new(FaultClass::Timeout, Code::SinkSilent, text));
         }
+        // Never behind other bytes: those are a sign of life themselves, and the wait for the
+        // answer must not depend on how long they take.
         if let Some(after) = self.ping_after
             && self.pinged.is_none()
-            && now >= self.last_packet + after
+            && !self.outbox.is_pending()
+            && now >= self.last_sent + after
         {
             if !self.is_waiting() {
                 self.last_progress = now;
             }
             self.wire.ping(&mut self.outbox.buffer);
             self.pinged = Some(now);
-            self.last_packet = now;
         }
         Ok(())
     }

@@ -5,10 +5,9 @@ mod v5;
 
 use bytes::{Bytes, BytesMut};
 use lineside_core::FaultClass;
+use lineside_core::sink::Refusal;
 use lineside_crds::diagnostics::Code;
 use lineside_crds::model::MqttVersion;
-
-use crate::inflight::Rejection;
 
 /// Longest packet taken from a broker. The sink subscribes to nothing, so only acknowledgements
 /// with a reason text arrive.
@@ -52,6 +51,15 @@ pub(crate) fn wire(version: MqttVersion) -> &'static dyn Wire {
     }
 }
 
+/// Takes the next packet of a broker off `input`; `None` while it is not complete, which it is or
+/// turns out to be wrong within the 64 KiB of the longest packet that is taken.
+///
+/// # Errors
+/// The bytes are no packet of this version. What is left of `input` then means nothing.
+pub fn decode(version: MqttVersion, input: &mut BytesMut) -> Result<Option<Incoming>, DecodeError> {
+    wire(version).decode(input)
+}
+
 /// What CONNECT says.
 pub(crate) struct Hello {
     pub(crate) client_id: String,
@@ -77,43 +85,48 @@ pub(crate) struct Outgoing<'a> {
 
 /// What a broker sends to a client that only publishes.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Incoming {
+pub enum Incoming {
     /// CONNACK with success.
     Accepted(Limits),
     /// CONNACK with a refusal.
-    Refused(Refusal),
+    Refused(Ending),
     /// PUBACK.
-    Ack { packet_id: u16, answer: AckAnswer },
+    Ack {
+        /// Of the publish that it answers.
+        packet_id: u16,
+        /// What it says.
+        answer: AckAnswer,
+    },
     /// PINGRESP.
     Pong,
     /// DISCONNECT.
-    Closed(Refusal),
+    Closed(Ending),
     /// A packet that has no place in this conversation.
     Unexpected(&'static str),
 }
 
 /// What PUBACK says.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum AckAnswer {
+pub enum AckAnswer {
     /// The broker has the message.
     Taken,
     /// It will never take it.
-    Rejected(Rejection),
+    Rejected(Refusal),
     /// It does not take it now, or the connection is out of step.
-    Failed(Refusal),
+    Failed(Ending),
 }
 
 /// What the broker allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Limits {
+pub struct Limits {
     /// Most unacknowledged publishes.
-    pub(crate) receive_maximum: u16,
+    pub receive_maximum: u16,
     /// Largest packet in bytes.
-    pub(crate) max_packet: usize,
+    pub max_packet: usize,
     /// Highest QoS.
-    pub(crate) max_qos: u8,
+    pub max_qos: u8,
     /// Keep alive in seconds that the broker wants instead of ours.
-    pub(crate) keep_alive: Option<u16>,
+    pub keep_alive: Option<u16>,
 }
 
 impl Default for Limits {
@@ -125,10 +138,13 @@ impl Default for Limits {
 
 /// Why a broker ends a conversation.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Refusal {
-    pub(crate) class: FaultClass,
-    pub(crate) code: Code,
-    pub(crate) message: String,
+pub struct Ending {
+    /// Decides what the supervisor does.
+    pub class: FaultClass,
+    /// Diagnostic for people.
+    pub code: Code,
+    /// The broker's reason, and its own words if it has any.
+    pub message: String,
 }
 
 /// A packet that cannot be made.
@@ -153,7 +169,7 @@ pub(crate) enum EncodeError {
 /// Bytes that are no packet.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub(crate) struct DecodeError(String);
+pub struct DecodeError(String);
 
 /// Why a PUBACK or CONNACK refuses, as text for people.
 fn with_reason(what: impl std::fmt::Debug, reason: Option<&str>) -> String {

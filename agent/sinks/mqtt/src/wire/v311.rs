@@ -9,7 +9,7 @@ use rumqttc::mqttbytes::v4::{
 use rumqttc::mqttbytes::{Error, QoS};
 
 use super::{
-    AckAnswer, DecodeError, EncodeError, Hello, Incoming, Limits, MAX_INCOMING, Outgoing, Refusal,
+    AckAnswer, DecodeError, EncodeError, Ending, Hello, Incoming, Limits, MAX_INCOMING, Outgoing,
     Wire, incomplete,
 };
 
@@ -102,7 +102,7 @@ impl Wire for V311 {
 }
 
 /// Table 3.1 of section 3.2.2.3.
-fn refusal(code: ConnectReturnCode) -> Option<Refusal> {
+fn refusal(code: ConnectReturnCode) -> Option<Ending> {
     use ConnectReturnCode as C;
     let (class, diagnostic) = match code {
         C::Success => return None,
@@ -111,5 +111,5 @@ fn refusal(code: ConnectReturnCode) -> Option<Refusal> {
         C::ServiceUnavailable => (FaultClass::Unreachable, Code::SinkUnavailable),
         C::BadUserNamePassword | C::NotAuthorized => (FaultClass::Auth, Code::SinkAuth),
     };
-    Some(Refusal { class, code: diagnostic, message: format!("{code:?}") })
+    Some(Ending { class, code: diagnostic, message: format!("{code:?}") })
 }

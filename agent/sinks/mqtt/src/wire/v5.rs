@@ -2,6 +2,7 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 use lineside_core::FaultClass;
+use lineside_core::sink::Refusal;
 use lineside_crds::diagnostics::Code;
 use rumqttc::v5::mqttbytes::v5::{
     ConnAck, Connect, ConnectProperties, ConnectReturnCode, Disconnect, DisconnectReasonCode,
@@ -10,10 +11,9 @@ use rumqttc::v5::mqttbytes::v5::{
 use rumqttc::v5::mqttbytes::{Error, QoS};
 
 use super::{
-    AckAnswer, DecodeError, EncodeError, Hello, Incoming, Limits, MAX_INCOMING, MAX_PACKET,
-    Outgoing, Refusal, Wire, incomplete, with_reason,
+    AckAnswer, DecodeError, EncodeError, Ending, Hello, Incoming, Limits, MAX_INCOMING, MAX_PACKET,
+    Outgoing, Wire, incomplete, with_reason,
 };
-use crate::inflight::Rejection;
 
 /// User property with the identity of the record (contracts, section 4).
 const IDENTITY: &str = "lineside-id";
@@ -173,7 +173,7 @@ fn accepted(ack: &ConnAck) -> Incoming {
         | C::PayloadFormatInvalid => (FaultClass::Peer, Code::SinkProtocol),
     };
     let reason = ack.properties.as_ref().and_then(|p| p.reason_string.as_deref());
-    Incoming::Refused(Refusal { class, code, message: with_reason(ack.code, reason) })
+    Incoming::Refused(Ending { class, code, message: with_reason(ack.code, reason) })
 }
 
 fn limits(ack: &ConnAck) -> Limits {
@@ -196,29 +196,27 @@ fn answer(ack: &PubAck) -> AckAnswer {
     let message = with_reason(ack.reason, reason);
     match ack.reason {
         R::Success | R::NoMatchingSubscribers => AckAnswer::Taken,
-        R::QuotaExceeded => AckAnswer::Failed(Refusal {
+        R::QuotaExceeded => AckAnswer::Failed(Ending {
             class: FaultClass::Overload,
             code: Code::SinkUnavailable,
             message,
         }),
         // The broker thinks the id belongs to another message: no fault of this one.
-        R::PacketIdentifierInUse => AckAnswer::Failed(Refusal {
-            class: FaultClass::Peer,
-            code: Code::SinkProtocol,
-            message,
-        }),
+        R::PacketIdentifierInUse => {
+            AckAnswer::Failed(Ending { class: FaultClass::Peer, code: Code::SinkProtocol, message })
+        }
         R::UnspecifiedError
         | R::ImplementationSpecificError
         | R::NotAuthorized
         | R::TopicNameInvalid
         | R::PayloadFormatInvalid => {
-            AckAnswer::Rejected(Rejection { code: Code::RecordRejected, message })
+            AckAnswer::Rejected(Refusal { code: Code::RecordRejected, message })
         }
     }
 }
 
 /// DISCONNECT from the broker (3.14.2.1).
-fn closed(disconnect: &Disconnect) -> Refusal {
+fn closed(disconnect: &Disconnect) -> Ending {
     use DisconnectReasonCode as D;
     let (class, code) = match disconnect.reason_code {
         D::NotAuthorized => (FaultClass::Auth, Code::SinkAuth),
@@ -239,5 +237,5 @@ fn closed(disconnect: &Disconnect) -> Refusal {
         _ => (FaultClass::Unreachable, Code::SinkUnavailable),
     };
     let reason = disconnect.properties.as_ref().and_then(|p| p.reason_string.as_deref());
-    Refusal { class, code, message: with_reason(disconnect.reason_code, reason) }
+    Ending { class, code, message: with_reason(disconnect.reason_code, reason) }
 }
