@@ -114,6 +114,36 @@ fn validate_tells_every_problem_with_its_line_and_every_example_is_valid() {
 }
 
 #[test]
+fn validate_names_files_that_it_cannot_read_and_judges_the_others() {
+    let dir = TestDir::new("cli_unreadable").unwrap();
+    let good = std::fs::read_to_string(tools::workspace().join("examples/first/device.yaml"));
+    dir.write("plant/good.yaml", &good.unwrap()).unwrap();
+    let folder = dir.folder("plant").unwrap();
+    // A link into nothing cannot be opened by anyone, root included.
+    std::os::unix::fs::symlink("nowhere.yaml", folder.join("gone.yaml")).unwrap();
+    // ISO 8859-1, not UTF-8.
+    std::fs::write(folder.join("latin.yaml"), b"# Gie\xDFerei\n").unwrap();
+    let folder = folder.to_str().unwrap();
+    let output = lineside(["validate", "-o", "json", "-f", folder]).unwrap();
+    assert_eq!(code(&output), 1);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&report["files"], &report["errors"]), (&json!(3), &json!(2)), "{report:#}");
+    assert_ne!(report["objects"], json!(0), "the good file counts: {report:#}");
+    for (problem, name) in report["problems"].as_array().unwrap().iter().zip(["gone", "latin"]) {
+        assert_eq!(problem["code"], json!("LNS-1020"));
+        assert!(problem["file"].as_str().unwrap().ends_with(&format!("/{name}.yaml")));
+    }
+
+    let latin = format!("{folder}/latin.yaml");
+    let output = lineside(["validate", "-f", &latin]).unwrap();
+    assert_eq!(code(&output), 1);
+    let shown = text(&output.stdout);
+    for part in [latin.as_str(), "LNS-1020", "UTF-8", "lineside explain LNS-1020"] {
+        assert!(shown.contains(part), "no {part:?} in {shown}");
+    }
+}
+
+#[test]
 fn explain_knows_codes_and_reasons_and_says_so_when_it_does_not() {
     let by_code = lineside(["explain", "LNS-2001"]).unwrap();
     let by_reason = lineside(["explain", "Unreachable"]).unwrap();

@@ -7,12 +7,15 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use lineside_tests::agent::Agent;
 use lineside_tests::broker::{Broker, Options};
 use lineside_tests::dir::TestDir;
+use lineside_tests::peers::PeerLog;
+use lineside_tests::peers::libmodbus::Libmodbus;
 use lineside_tests::peers::pymodbus::Pymodbus;
+use lineside_tests::process::Server;
 use lineside_tests::proxy::{AfterTruncation, Direction, Mode, Proxy, Rewrite};
 use lineside_tests::samples::Arrived;
 use lineside_tests::subscriber::Subscriber;
 use lineside_tests::wait;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::plant::{self, SOON};
 
@@ -21,9 +24,13 @@ const REQUEST: Duration = Duration::from_millis(700);
 /// max(3 periods, 2 x timeout + 5 s), contracts section 2.
 const DEADLINE: Duration = Duration::from_millis(2 * 700 + 5000);
 
+// OPC UA Part 6, A.2 (status codes).
 const BAD_COMMUNICATION_ERROR: u32 = 0x8005_0000;
 const BAD_TIMEOUT: u32 = 0x800A_0000;
 const BAD_NO_COMMUNICATION: u32 = 0x8031_0000;
+const BAD_CONFIGURATION_ERROR: u32 = 0x8089_0000;
+const BAD_DEVICE_FAILURE: u32 = 0x808B_0000;
+const POINTS: [&str; 2] = ["c", "fixed"];
 
 fn now_ns() -> i64 {
     i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos()).unwrap()
@@ -38,10 +45,63 @@ fn counter_fixture() -> serde_json::Value {
     }}})
 }
 
+/// The fixture with faults of the unit.
+fn with(faults: &Value) -> Value {
+    let mut fixture = counter_fixture();
+    let unit = fixture["units"]["1"].as_object_mut().unwrap();
+    unit.extend(faults.as_object().unwrap().clone());
+    fixture
+}
+
+/// The device that is disturbed.
+enum Device {
+    Pymodbus(Pymodbus),
+    Libmodbus(Libmodbus),
+}
+
+impl Device {
+    fn pymodbus(dir: &TestDir) -> Self {
+        Self::Pymodbus(Pymodbus::start(dir, "a", &counter_fixture()).unwrap())
+    }
+
+    fn libmodbus(dir: &TestDir) -> Self {
+        let args = ["--counter", "0", "--set", "4:0:uint16:5"];
+        Self::Libmodbus(Libmodbus::start(dir, "a", &args).unwrap())
+    }
+
+    fn port(&self) -> u16 {
+        match self {
+            Self::Pymodbus(peer) => peer.port,
+            Self::Libmodbus(peer) => peer.port,
+        }
+    }
+
+    fn log(&self) -> &PeerLog {
+        match self {
+            Self::Pymodbus(peer) => &peer.log,
+            Self::Libmodbus(peer) => &peer.log,
+        }
+    }
+
+    fn server(&mut self) -> &mut Server {
+        match self {
+            Self::Pymodbus(peer) => &mut peer.server,
+            Self::Libmodbus(peer) => &mut peer.server,
+        }
+    }
+
+    fn restart(&mut self) {
+        match self {
+            Self::Pymodbus(peer) => peer.restart().unwrap(),
+            Self::Libmodbus(peer) => peer.restart().unwrap(),
+        }
+    }
+}
+
 /// Device `a` behind a fault proxy, device `b` beside it without one.
 struct Plant {
     dir: TestDir,
-    a: Pymodbus,
+    a: Device,
     b: Pymodbus,
     proxy: Proxy,
     consumer: Subscriber,
@@ -50,11 +110,11 @@ struct Plant {
 }
 
 impl Plant {
-    fn start(test: &str) -> Self {
+    fn start(test: &str, device: impl Fn(&TestDir) -> Device) -> Self {
         let dir = TestDir::new(test).unwrap();
-        let a = Pymodbus::start(&dir, "a", &counter_fixture()).unwrap();
+        let a = device(&dir);
         let b = Pymodbus::start(&dir, "b", &counter_fixture()).unwrap();
-        let proxy = Proxy::start(a.port).unwrap();
+        let proxy = Proxy::start(a.port()).unwrap();
         let broker = Broker::start(&dir, "broker", Options::default()).unwrap();
         let consumer = plant::consumer(&dir, &broker).unwrap();
         let points = [("c", "holding-register:1:UDINT"), ("fixed", "input-register:1:UINT")];
@@ -71,28 +131,46 @@ impl Plant {
 
     /// Both points of `a` are Bad with one of these statuses, told within the deadline.
     fn bad(&mut self, since: Instant, statuses: &[u32]) {
+        for point in POINTS {
+            self.bad_point(point, since, statuses);
+        }
+    }
+
+    fn bad_point(&mut self, point: &str, since: Instant, statuses: &[u32]) {
         let since_ns = now_ns() - i64::try_from(since.elapsed().as_nanos()).unwrap();
         // Three times the promised length is what fails the test; the time is printed.
-        for point in ["c", "fixed"] {
-            let what = format!("{point} bad with {statuses:x?}");
-            let consumer = &mut self.consumer;
-            let sample = wait::until_some(&what, DEADLINE * 3, || {
-                plant::of_point(consumer, "a", point)
-                    .into_iter()
-                    .find(|s| s.quality == "Bad" && s.time_ns >= since_ns)
+        let what = format!("{point} bad with {statuses:x?}");
+        let consumer = &mut self.consumer;
+        let sample = wait::until_some(&what, DEADLINE * 3, || {
+            plant::of_point(consumer, "a", point)
+                .into_iter()
+                .find(|s| s.quality == "Bad" && s.time_ns >= since_ns)
+        })
+        .unwrap();
+        assert!(statuses.contains(&sample.status), "{sample:?} is none of {statuses:x?}");
+        assert!(sample.value.is_null());
+        println!("{what} after {:?}", Duration::from_nanos((sample.time_ns - since_ns) as u64));
+    }
+
+    /// Waits for one more good sample of both points of `a`: then a cycle has just ended, and
+    /// no request is under way.
+    fn cycle(&mut self) {
+        let since = now_ns();
+        let consumer = &mut self.consumer;
+        wait::until("a whole cycle", SOON, || {
+            POINTS.iter().all(|point| {
+                let all = plant::of_point(consumer, "a", point);
+                all.iter().any(|s| s.is_good() && s.time_ns > since)
             })
-            .unwrap();
-            assert!(statuses.contains(&sample.status), "{sample:?} is none of {statuses:x?}");
-            assert!(sample.value.is_null());
-            println!("{what} after {:?}", Duration::from_nanos((sample.time_ns - since_ns) as u64));
-        }
+        })
+        .unwrap();
     }
 
     /// Device `a` gives good values again, by itself.
     fn good_again(&mut self) {
         let since = now_ns();
         for device in ["a", "b"] {
-            for point in ["c", "fixed"] {
+            for point in POINTS {
                 let consumer = &mut self.consumer;
                 wait::until(&format!("{device}/{point} good again"), SOON * 2, || {
                     let all = plant::of_point(consumer, device, point);
@@ -105,7 +183,7 @@ impl Plant {
 
     /// What holds for the whole test, however many faults there were.
     fn finish(mut self) {
-        let requests = self.a.log.requests().unwrap();
+        let requests = self.a.log().requests().unwrap();
         let mut last = None;
         for sample in plant::of_point(&mut self.consumer, "a", "c") {
             if !sample.is_good() {
@@ -115,45 +193,106 @@ impl Plant {
             let value = sample.counter().unwrap();
             let request = requests
                 .iter()
-                .rfind(|r| r.counters.get("c") == Some(&value) && r.received_ns <= sample.time_ns)
+                .rfind(|r| r.counted("c") == Some(value) && r.received_ns <= sample.time_ns)
                 .unwrap_or_else(|| panic!("{sample:?} was never served"));
             let age = Duration::from_nanos((sample.time_ns - request.time_ns).max(0) as u64);
             assert!(age <= REQUEST, "{sample:?} is {age:?} old");
             assert_ne!(last, Some(request.received_ns), "{sample:?} came twice");
             last = Some(request.received_ns);
         }
-        let undisturbed: Vec<Arrived> = plant::of_point(&mut self.consumer, "b", "c");
-        assert!(undisturbed.iter().all(Arrived::is_good), "b was bad: {undisturbed:?}");
-        let gap = undisturbed.windows(2).map(|w| w[1].time_ns - w[0].time_ns).max().unwrap();
-        let gap = Duration::from_nanos(gap as u64);
-        assert!(gap <= PERIOD * 2, "b has a gap of {gap:?}");
-        assert_eq!(self.b.log.accepts().unwrap(), 1, "b kept its connection");
+        self.undisturbed();
         let log = self.agent.log().unwrap();
         assert!(!log.iter().any(|e| e["level"] == "ERROR"), "see {}", self.dir.path().display());
     }
+
+    /// Device `b` was asked in time all the while, by its own log, and all of it arrived.
+    fn undisturbed(&mut self) {
+        let samples: Vec<Arrived> = plant::of_point(&mut self.consumer, "b", "c");
+        assert!(samples.iter().all(Arrived::is_good), "b was bad: {samples:?}");
+        assert_eq!(self.b.log.accepts().unwrap(), 1, "b kept its connection");
+        let requests = self.b.log.requests().unwrap();
+        for function in [3, 4] {
+            let asked: Vec<_> = requests.iter().filter(|r| r.function == function).collect();
+            let gap = asked.windows(2).map(|w| w[1].received_ns - w[0].received_ns).max();
+            let gap = Duration::from_nanos(gap.unwrap() as u64);
+            assert!(gap <= PERIOD * 2, "FC{function} of b was not asked for {gap:?}");
+        }
+        // The last answer may not have arrived yet.
+        let served: Vec<u64> = requests.iter().filter_map(|r| r.counted("c")).collect();
+        let arrived: Vec<u64> = samples.iter().map(|s| s.counter().unwrap()).collect();
+        assert!(arrived.len() + 2 >= served.len(), "{} of {}", arrived.len(), served.len());
+        assert_eq!(arrived, served[..arrived.len()], "every value of b arrived once");
+    }
 }
 
-#[test]
-fn a_peer_killed_stopped_and_restarted_shows_and_recovers_by_itself() {
-    let mut plant = Plant::start("faults_peer");
+fn killed_stopped_and_restarted(mut plant: Plant) {
     let at = Instant::now();
-    plant.a.server.kill().unwrap();
+    plant.a.server().kill().unwrap();
     // The cable end stays (the proxy accepts and closes), so both answers are true.
     plant.bad(at, &[BAD_NO_COMMUNICATION, BAD_TIMEOUT, BAD_COMMUNICATION_ERROR]);
-    plant.a.restart().unwrap();
+    plant.a.restart();
     plant.good_again();
 
     let at = Instant::now();
-    plant.a.server.stop().unwrap();
+    plant.a.server().stop().unwrap();
     plant.bad(at, &[BAD_TIMEOUT, BAD_NO_COMMUNICATION]);
-    plant.a.server.cont().unwrap();
+    plant.a.server().cont().unwrap();
     plant.good_again();
     plant.finish();
 }
 
 #[test]
+fn a_peer_killed_stopped_and_restarted_shows_and_recovers_by_itself() {
+    killed_stopped_and_restarted(Plant::start("faults_peer", Device::pymodbus));
+}
+
+#[test]
+fn a_libmodbus_peer_killed_stopped_and_restarted_shows_and_recovers_by_itself() {
+    killed_stopped_and_restarted(Plant::start("faults_libmodbus", Device::libmodbus));
+}
+
+#[test]
+fn exceptions_and_silence_that_come_and_go_show_and_recover_by_themselves() {
+    let mut plant = Plant::start("faults_switched", Device::pymodbus);
+    let switch = |plant: &Plant, faults: &Value| match &plant.a {
+        Device::Pymodbus(peer) => peer.switch(&with(faults)).unwrap(),
+        Device::Libmodbus(_) => unreachable!("started with pymodbus"),
+    };
+    // Exception 2 (V1.1b3, 7) for one address: exactly its point.
+    let at = Instant::now();
+    let since = now_ns();
+    switch(&plant, &json!({"exceptions": [{"area": "input", "address": 0, "code": 2}]}));
+    plant.bad_point("fixed", at, &[BAD_CONFIGURATION_ERROR]);
+    let consumer = &mut plant.consumer;
+    wait::until("the other point goes on", SOON, || {
+        let own = plant::of_point(consumer, "a", "c").into_iter().filter(|s| s.time_ns > since);
+        let own: Vec<_> = own.collect();
+        assert!(own.iter().all(Arrived::is_good), "{own:?}");
+        own.len() >= 4
+    })
+    .unwrap();
+    switch(&plant, &json!({}));
+    plant.good_again();
+
+    // Exceptions of the whole unit, then a unit that says nothing.
+    for (faults, statuses) in [
+        (json!({"exception": 4}), &[BAD_DEVICE_FAILURE][..]),
+        (json!({"exception": 11}), &[BAD_NO_COMMUNICATION]),
+        (json!({"silent": true}), &[BAD_TIMEOUT]),
+    ] {
+        println!("{faults}");
+        let at = Instant::now();
+        switch(&plant, &faults);
+        plant.bad(at, statuses);
+        switch(&plant, &json!({}));
+        plant.good_again();
+    }
+    plant.finish();
+}
+
+#[test]
 fn a_refused_a_cut_and_a_reset_connection_show_and_recover_by_themselves() {
-    let mut plant = Plant::start("faults_network");
+    let mut plant = Plant::start("faults_network", Device::pymodbus);
     let at = Instant::now();
     plant.proxy.refuse().unwrap();
     plant.proxy.reset().unwrap();
@@ -171,7 +310,7 @@ fn a_refused_a_cut_and_a_reset_connection_show_and_recover_by_themselves() {
 
 #[test]
 fn late_foreign_and_half_answers_are_never_taken_for_values() {
-    let mut plant = Plant::start("faults_answers");
+    let mut plant = Plant::start("faults_answers", Device::pymodbus);
     let faults = [
         ("late", Mode::Delay(REQUEST * 2)),
         (
@@ -189,18 +328,33 @@ fn late_foreign_and_half_answers_are_never_taken_for_values() {
         plant.proxy.set(Direction::ToClient, Mode::Pass);
         plant.good_again();
     }
+    plant.finish();
+}
+
+#[test]
+fn half_an_answer_is_no_value_and_shows_when_no_other_connection_comes() {
+    let mut plant = Plant::start("faults_half", Device::pymodbus);
     for (what, then) in [
         ("half frame, closed", AfterTruncation::Close),
         ("half frame, silent", AfterTruncation::Silence),
     ] {
         println!("{what}");
-        // One frame only; whether a point misses its cycle depends on how soon the next
-        // connection stands, so what counts is that nothing false comes and that it recovers.
+        plant.cycle();
+        let passed = plant.proxy.bytes(Direction::ToClient);
+        plant.proxy.refuse().unwrap();
+        // The header of the frame and nothing of what it carries.
         plant.proxy.set(Direction::ToClient, Mode::Truncate { bytes: 7, then });
-        let open = plant.proxy.accepts();
-        let proxy = &plant.proxy;
-        wait::until("a new connection", SOON, || proxy.accepts() > open).unwrap();
+        let (at, since) = (Instant::now(), now_ns());
+        plant.bad(at, &[BAD_TIMEOUT, BAD_COMMUNICATION_ERROR, BAD_NO_COMMUNICATION]);
+        assert_eq!(plant.proxy.bytes(Direction::ToClient), passed + 7, "half a frame, no more");
+        let until = now_ns();
+        plant.proxy.accept_again().unwrap();
         plant.good_again();
+        for point in POINTS {
+            let all = plant::of_point(&mut plant.consumer, "a", point);
+            let mut meanwhile = all.iter().filter(|s| since < s.time_ns && s.time_ns < until);
+            assert!(meanwhile.all(|s| !s.is_good()), "a value of half a frame: {all:?}");
+        }
     }
     plant.finish();
 }

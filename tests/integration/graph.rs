@@ -109,7 +109,9 @@ fn no_crate_names_one_that_its_layer_may_not_use() {
         let from = layers[package.name.as_str()];
         for dependency in &package.dependencies {
             let Some(to) = layers.get(&dependency.name) else { continue };
-            if !forbidden(&[(from, *to)]).is_empty() {
+            // Its own tests may ask for more of its own features.
+            let itself = package.name.as_str() == dependency.name;
+            if !itself && !forbidden(&[(from, *to)]).is_empty() {
                 wrong.push(format!("{} -> {}", package.name, dependency.name));
             }
         }

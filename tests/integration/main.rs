@@ -8,10 +8,15 @@
 )]
 
 mod cli;
+mod demo;
+mod docs;
 mod faults;
 mod graph;
+mod local;
 mod outage;
+mod page;
 mod plant;
 mod reload;
+mod resolver;
 mod supports;
 mod values;

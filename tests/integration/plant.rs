@@ -29,15 +29,50 @@ pub fn device(name: &str, port: u16, points: &[(&str, &str)], more: &[&str]) -> 
 
 /// A Pipeline of all devices to one MQTT broker; `store` are further lines of the store.
 pub fn pipeline(port: u16, store: &[&str]) -> String {
-    let mut yaml = format!(
-        "apiVersion: lineside.dev/v1alpha1\nkind: Pipeline\nmetadata:\n  name: all\nspec:\n  \
-         sources:\n  - name: all\n    devices: {{}}\n  sinks:\n  - name: broker\n    mqtt:\n      \
-         url: mqtt://127.0.0.1:{port}\n  store:\n    durability: Memory\n"
-    );
-    for line in store {
-        yaml.push_str(&format!("    {line}\n"));
+    Line { store, ..Line::to(port) }.yaml()
+}
+
+/// A Pipeline to one MQTT broker.
+pub struct Line<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// The devices; none: all.
+    pub devices: &'a [&'a str],
+    /// The topic; none: the default.
+    pub topic: Option<&'a str>,
+    /// Port of the broker.
+    pub port: u16,
+    /// Further lines of the store.
+    pub store: &'a [&'a str],
+}
+
+impl Line<'_> {
+    /// All devices to the broker at `port`.
+    pub fn to(port: u16) -> Self {
+        Self { name: "all", devices: &[], topic: None, port, store: &[] }
     }
-    yaml
+
+    /// The object.
+    pub fn yaml(&self) -> String {
+        let names = match self.devices {
+            [] => String::new(),
+            names => format!("names: [{}]", names.join(", ")),
+        };
+        let mut yaml = format!(
+            "apiVersion: lineside.dev/v1alpha1\nkind: Pipeline\nmetadata:\n  name: {}\nspec:\n  \
+             sources:\n  - name: all\n    devices: {{{names}}}\n  sinks:\n  - name: broker\n    \
+             mqtt:\n      url: mqtt://127.0.0.1:{}\n",
+            self.name, self.port
+        );
+        if let Some(topic) = self.topic {
+            yaml.push_str(&format!("      topic: \"{topic}\"\n"));
+        }
+        yaml.push_str("  store:\n    durability: Memory\n");
+        for line in self.store {
+            yaml.push_str(&format!("    {line}\n"));
+        }
+        yaml
+    }
 }
 
 /// Writes a file of the configuration as an editor does: whole, by renaming.

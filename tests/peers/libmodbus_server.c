@@ -10,6 +10,7 @@
  *                                       libmodbus), so the log tells the words that were served
  *       int32 uint32 int64 uint64                     by libmodbus' macros (order ABCD)
  *       int16 uint16 bit
+ *       words                           as many registers as there are words: words:1,0x2,3
  *   --counter ADDRESS          holding registers ADDRESS, ADDRESS+1: a 32-bit counter, ABCD,
  *                              that grows by one before each request that covers it is served
  *   --exception FUNCTION:ADDRESS:CODE   requests that cover ADDRESS answer this exception code
@@ -76,6 +77,18 @@ static void die(const char *what, const char *arg) {
     exit(2);
 }
 
+static void set_words(int function, int address, const char *list, const char *spec) {
+    if (function <= 2) die("only bit fits this table", spec);
+    uint16_t *r = function == 3 ? map->tab_registers : map->tab_input_registers;
+    for (char *end;; list = end + 1) {
+        unsigned long word = strtoul(list, &end, 0);
+        if (end == list || word > UINT16_MAX || (*end && *end != ',')) die("bad words", spec);
+        if (address >= TABLE) die("outside the table", spec);
+        r[address++] = (uint16_t)word;
+        if (!*end) return;
+    }
+}
+
 static void set(const char *spec) {
     int function = 0, address = 0, used = 0;
     char type[16];
@@ -84,6 +97,10 @@ static void set(const char *spec) {
     const char *value = spec + used;
     if (address < 0 || address > TABLE - 4 || function < 1 || function > 4)
         die("outside the table", spec);
+    if (strcmp(type, "words") == 0) {
+        set_words(function, address, value, spec);
+        return;
+    }
     if (function <= 2) {
         uint8_t *bits = function == 1 ? map->tab_bits : map->tab_input_bits;
         if (strcmp(type, "bit") != 0) die("only bit fits this table", spec);

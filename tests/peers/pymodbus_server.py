@@ -11,6 +11,8 @@ Its log is the oracle of the tests: one JSON object a line, flushed before the b
      "counters":{"c":41}}
     {"event":"close","time_ns":...,"connection":1}
 
+    {"event":"switched","time_ns":...}
+
 `outcome` is `values`, `exception` (with `exception`: the code) or `silent`. `received_ns` is
 the time the whole request had arrived, `time_ns` the time its answer was handed to the socket.
 
@@ -31,6 +33,9 @@ REGISTERS (raw words) and BITS. `order` is ABCD, CDAB, BADC or DCBA. A counter g
 each time a request covers it. `exception` answers every request of a unit with that code;
 `silent` takes requests and never answers. Addresses no entry defines answer exception 2 (a gap
 between two bit entries reads as false); a unit that is not in the fixture answers 0x0B.
+
+On SIGHUP the fixture is read again and its faults (`exceptions`, `exception`, `silent`,
+`delay_ms`) take the place of the present ones, unit by unit; values and counters go on.
 """
 
 from __future__ import annotations
@@ -38,6 +43,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import signal
 import struct
 import time
 from functools import partial
@@ -86,11 +92,17 @@ class Unit:
     def __init__(self, number: int, spec: dict):
         self.number = number
         self.spec = spec
-        self.silent = spec.get("silent", False)
-        self.delay = spec.get("delay_ms", 0) / 1000
+        self.switch(spec)
         self.counters = spec.get("counters", [])
         self.values = {c["name"]: c.get("start", 0) for c in self.counters}
         self.served: dict[str, int] = {}
+
+    def switch(self, spec: dict):
+        """Take over the faults of a fixture."""
+        self.exception = ExcCodes(spec["exception"]) if "exception" in spec else None
+        self.exceptions = spec.get("exceptions", [])
+        self.silent = spec.get("silent", False)
+        self.delay = spec.get("delay_ms", 0) / 1000
 
     def device(self) -> SimDevice:
         """The device with the fixture's registers."""
@@ -124,14 +136,14 @@ class Unit:
     async def action(self, function, start, address, count, current, _set_values):
         """pymodbus' hook before a request is served."""
         self.served = {}
-        if "exception" in self.spec:
-            return ExcCodes(self.spec["exception"])
+        if self.exception is not None:
+            return self.exception
         area = AREA_OF_FUNCTION.get(function, "holding")
         if area in self.absent:
             return ExcCodes.ILLEGAL_ADDRESS
         # For bits pymodbus passes the number of words, not of bits: take the request's own.
         count = self.asked if area in ("coil", "discrete") else count
-        for bad in self.spec.get("exceptions", []):
+        for bad in self.exceptions:
             first, last = bad["address"], bad["address"] + bad.get("count", 1) - 1
             if bad["area"] == area and address <= last and first < address + count:
                 return ExcCodes(bad["code"])
@@ -235,12 +247,23 @@ class Server(ModbusTcpServer):
         return Handler(self, self.connections)
 
 
+def specs(path: str) -> dict[int, dict]:
+    """The units of a fixture file."""
+    with open(path, encoding="utf-8") as file:
+        return {int(number): spec for number, spec in json.load(file)["units"].items()}
+
+
 async def serve(options: argparse.Namespace):
     """Run until killed."""
-    with open(options.fixture, encoding="utf-8") as file:
-        fixture = json.load(file)
-    units = {int(number): Unit(int(number), spec) for number, spec in fixture["units"].items()}
+    units = {number: Unit(number, spec) for number, spec in specs(options.fixture).items()}
     log = Log(options.log)
+
+    def switch():
+        for number, spec in specs(options.fixture).items():
+            units[number].switch(spec)
+        log.write("switched", time_ns=time.time_ns())
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, switch)
     server = Server(units, log, (options.host, options.port))
     await server.serve_forever(background=True)
     port = server.transport.sockets[0].getsockname()[1]

@@ -15,6 +15,7 @@
 
 pub mod agent;
 pub mod broker;
+pub mod browser;
 pub mod dir;
 pub mod metrics;
 pub mod peers;

@@ -176,6 +176,14 @@ impl Server {
         self.signal(Signal::USR1)
     }
 
+    /// SIGHUP, for servers that read their files again then.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn hup(&self) -> Result<()> {
+        self.signal(Signal::HUP)
+    }
+
     /// SIGTERM, then waits for its end.
     ///
     /// # Errors

@@ -15,6 +15,9 @@ use crate::{tools, wait};
 /// Longest time until the subscription is in place.
 const START: Duration = Duration::from_secs(20);
 
+/// Unix time, retained flag, topic, payload.
+const FORMAT: &str = "%U %r %t %p";
+
 /// One message as `mosquitto_sub` printed it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
@@ -52,7 +55,7 @@ impl Subscriber {
             .into_iter()
             .map(str::to_owned)
             .collect::<Vec<_>>();
-        args.extend(["-F".into(), "%U %r %t %p".into()]);
+        args.extend(["-F".into(), FORMAT.into()]);
         args.extend(["-p".into(), broker.port.to_string()]);
         if let Some(tls) = &broker.options.tls {
             args.extend(["--cafile".into(), tls.ca.display().to_string()]);
@@ -70,6 +73,21 @@ impl Subscriber {
         server.wait_ready("subscription in the broker's log", START, || {
             broker.server.log().ok().filter(|log| log.lines().any(|l| l.ends_with(&line)))
         })?;
+        Ok(Self { server, output, read: 0, partial: Vec::new(), messages: Vec::new() })
+    }
+
+    /// Subscribes to `topic` on a broker of another kind at `127.0.0.1:port`; nothing waits for
+    /// the subscription, and what is missed while it is not there is not sent later.
+    ///
+    /// # Errors
+    /// `mosquitto_sub` is not installed.
+    pub fn on_port(dir: &TestDir, name: &str, port: u16, topic: &str) -> Result<Self> {
+        let output = dir.join(&format!("{name}.messages"));
+        let program = tools::program("mosquitto_sub")?;
+        let port = port.to_string();
+        let args = ["-h", "127.0.0.1", "-p", &port, "-q", "1", "-t", topic, "-F", FORMAT];
+        let errors = dir.join(&format!("{name}.log"));
+        let server = Server::start_with(name, &program, args, &[], &output, &errors)?;
         Ok(Self { server, output, read: 0, partial: Vec::new(), messages: Vec::new() })
     }
 

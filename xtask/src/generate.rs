@@ -63,6 +63,10 @@ fn files() -> Result<Vec<(String, String)>> {
         .map(|(name, yaml)| (format!("crds/{name}"), yaml))
         .collect();
     files.push(("docs/reference/diagnostics.md".into(), lineside_crds::diagnostics::markdown()));
+    for kind in lineside_crds::api::Kind::ALL {
+        let page = format!("docs/reference/{}.md", kind.name().to_lowercase());
+        files.push((page, lineside_crds::schema::reference::markdown(*kind)));
+    }
     Ok(files)
 }
 

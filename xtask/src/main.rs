@@ -3,8 +3,10 @@
 //! This file owns the command line; each command has its own module. Everything that is
 //! started runs under [`process`], so that nothing outlives xtask.
 
+mod bench;
 mod fuzz;
 mod generate;
+mod peers;
 mod process;
 mod results;
 mod setup;
@@ -43,7 +45,12 @@ Examples:
   cargo xtask setup
   LINESIDE_CACHE=/var/cache/lineside cargo xtask setup")]
     Setup,
-    /// Write the generated files: crds/*.yaml and docs/reference/diagnostics.md.
+    /// Start the device and the broker of examples/first, in the foreground.
+    #[command(after_help = "\
+Examples:
+  cargo xtask peers                  then, beside it: cargo run -- agent --config examples/first/")]
+    Peers,
+    /// Write the generated files: crds/*.yaml and the pages of docs/reference made from types.
     #[command(after_help = "\
 Examples:
   cargo xtask gen
@@ -75,12 +82,17 @@ Examples:
   cargo xtask soak --seconds 3600
   cargo xtask soak --seconds 600 modbus_wire")]
     Soak {
-        /// Time for all targets together.
+        /// Time on the clock for all targets together; one runs on each core.
         #[arg(long, default_value_t = 3600)]
         seconds: u32,
         /// The targets; none: all.
         targets: Vec<String>,
     },
+    /// Measure what a point costs, beside others who do the same work.
+    ///
+    /// Lineside, a C floor, hand-written Python and (when asked) Telegraf read the same simulated
+    /// device and publish to the same broker. Prints numbers; not part of `test`.
+    Bench(bench::Args),
     /// Run one fuzz target on one file, as it was kept after a crash.
     #[command(after_help = "\
 Examples:
@@ -132,9 +144,13 @@ fn run(command: &Command) -> Result<()> {
     let context = Context::new()?;
     match command {
         Command::Setup => setup::run(&context),
+        Command::Peers => peers::run(&context),
         Command::Gen { check } => generate::run(&context, *check),
         Command::Test { suites, args } => suites::run(&context, suites, args),
-        Command::Soak { seconds, targets } => fuzz::run(&context, targets, *seconds),
+        Command::Soak { seconds, targets } => {
+            fuzz::run(&context, targets, fuzz::Time::Total(*seconds))
+        }
+        Command::Bench(args) => bench::run(&context, args),
         Command::Reproduce { target, file } => fuzz::reproduce(&context, target, file),
     }
 }

@@ -11,7 +11,7 @@ use crate::Context;
 use crate::process::{command, output, run as run_command};
 
 /// A Debian package and a file that shows it is there: an absolute path, or a program name.
-const PACKAGES: [(&str, &str); 7] = [
+const PACKAGES: [(&str, &str); 9] = [
     ("mosquitto", "mosquitto"),
     ("mosquitto-clients", "mosquitto_sub"),
     ("libmodbus-dev", "/usr/include/modbus/modbus.h"),
@@ -19,6 +19,8 @@ const PACKAGES: [(&str, &str); 7] = [
     ("libc6-dev", "/usr/include/stdio.h"),
     ("g++", "c++"),
     ("python3", "python3"),
+    ("chromium", "chromium"),
+    ("chromium-driver", "chromedriver"),
 ];
 
 /// Debian's hook that says whether a package may start its service on installation.
@@ -34,7 +36,7 @@ pub fn run(context: &Context) -> Result<()> {
     // Clones share the cache: one at a time.
     let lock = File::create(context.cache.root().join("setup.lock"))?;
     lock.lock()?;
-    debian_packages()?;
+    debian_packages(&PACKAGES)?;
     python(context)?;
     c_peers(context)?;
     println!(
@@ -76,9 +78,10 @@ fn present(mark: &str) -> bool {
         .any(|dir| dir.join(mark).exists())
 }
 
-fn debian_packages() -> Result<()> {
+/// Installs those of the packages that are missing; each with a file that shows it is there.
+pub fn debian_packages(packages: &[(&'static str, &str)]) -> Result<()> {
     let missing: Vec<_> =
-        PACKAGES.iter().filter(|(_, mark)| !present(mark)).map(|(name, _)| *name).collect();
+        packages.iter().filter(|(_, mark)| !present(mark)).map(|(name, _)| *name).collect();
     install(&missing)
 }
 

@@ -26,11 +26,11 @@ pub enum Suite {
     Deny,
     /// Tests against real servers, and the crate graph.
     Integration,
-    /// The fuzz targets, one minute in total.
+    /// The fuzz targets, one minute each.
     Fuzz,
 }
 
-/// Time of the suite `fuzz`.
+/// Time of each target in the suite `fuzz`.
 const FUZZ_SECONDS: u32 = 60;
 
 struct Outcome {
@@ -138,7 +138,7 @@ fn one(
             let tests = ["test", "-p", "lineside-tests", "--no-fail-fast", "--"];
             run_tests(cargo().args(tests).args(args), tally)
         }
-        Suite::Fuzz => fuzz::run(context, &[], FUZZ_SECONDS),
+        Suite::Fuzz => fuzz::run(context, &[], fuzz::Time::Each(FUZZ_SECONDS)),
     }
 }
 

@@ -53,6 +53,13 @@ pub struct Request {
     pub counter: Option<u64>,
 }
 
+impl Request {
+    /// What it was told of the counter `name`; the one counter of the libmodbus peer has no name.
+    pub fn counted(&self, name: &str) -> Option<u64> {
+        self.counter.or_else(|| self.counters.get(name).copied())
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
 enum Line {
@@ -61,6 +68,7 @@ enum Line {
     Close {},
     Request(Request),
     Counters {},
+    Switched {},
 }
 
 /// A peer's log file, read anew at each question.
@@ -100,6 +108,11 @@ impl PeerLog {
     /// The log cannot be read or understood.
     pub fn closes(&self) -> Result<usize> {
         Ok(self.lines()?.iter().filter(|line| matches!(line, Line::Close {})).count())
+    }
+
+    /// How often the peer has taken over other faults.
+    pub(super) fn switches(&self) -> Result<usize> {
+        Ok(self.lines()?.iter().filter(|line| matches!(line, Line::Switched {})).count())
     }
 
     /// The ports of all starts so far, the present one last.

@@ -1,13 +1,15 @@
 //! The pymodbus server (`tests/peers/pymodbus_server.py`): units, tables, counters and faults
 //! from a JSON fixture; what it may hold is described at the top of that file.
 
-use anyhow::Result;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
 use serde_json::Value;
 
 use super::{PeerLog, START};
 use crate::dir::TestDir;
 use crate::process::Server;
-use crate::{ports, tools};
+use crate::{ports, tools, wait};
 
 /// A running pymodbus server.
 #[derive(Debug)]
@@ -18,6 +20,7 @@ pub struct Pymodbus {
     pub port: u16,
     /// What it served.
     pub log: PeerLog,
+    fixture: PathBuf,
 }
 
 impl Pymodbus {
@@ -33,14 +36,14 @@ impl Pymodbus {
         let args = [
             tools::python_peer("pymodbus_server.py").into_os_string(),
             "--fixture".into(),
-            fixture.into_os_string(),
+            fixture.clone().into_os_string(),
             "--log".into(),
             requests.clone().into_os_string(),
             "--port".into(),
             port.to_string().into(),
         ];
         let server = Server::start(dir, name, &tools::python()?, args)?;
-        let mut peer = Self { server, port, log: PeerLog::new(requests) };
+        let mut peer = Self { server, port, log: PeerLog::new(requests), fixture };
         peer.wait_for_start(1)?;
         Ok(peer)
     }
@@ -53,6 +56,18 @@ impl Pymodbus {
         let starts = self.log.ports()?.len();
         self.server.spawn()?;
         self.wait_for_start(starts + 1)
+    }
+
+    /// Takes over the faults of another fixture while it runs; values and counters go on.
+    ///
+    /// # Errors
+    /// It does not run, or refuses the fixture.
+    pub fn switch(&self, fixture: &Value) -> Result<()> {
+        std::fs::write(&self.fixture, serde_json::to_string_pretty(fixture)?)?;
+        let before = self.log.switches()?;
+        self.server.hup()?;
+        wait::until("faults switched", START, || self.log.switches().is_ok_and(|now| now > before))
+            .with_context(|| format!("see {}", self.server.log_path().display()))
     }
 
     fn wait_for_start(&mut self, starts: usize) -> Result<()> {

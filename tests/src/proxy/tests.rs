@@ -48,7 +48,11 @@ fn passes_bytes_both_ways_and_counts_them() {
     assert_eq!(exchange(&stream, "hello"), "hello");
     assert_eq!(proxy.accepts(), 1);
     assert_eq!(proxy.open(), 1);
-    assert_eq!((proxy.bytes(Direction::ToServer), proxy.bytes(Direction::ToClient)), (5, 5));
+    // The client may have the bytes a moment before they are counted.
+    wait::until("both directions counted", Duration::from_secs(5), || {
+        (proxy.bytes(Direction::ToServer), proxy.bytes(Direction::ToClient)) == (5, 5)
+    })
+    .unwrap();
     drop(stream);
     wait::until("the connection ends", Duration::from_secs(5), || proxy.open() == 0).unwrap();
 }
@@ -81,7 +85,11 @@ fn discards_one_direction_only() {
     assert!(silent(&stream, Duration::from_millis(200)));
     proxy.heal();
     assert_eq!(exchange(&stream, "kept"), "kept");
-    assert_eq!(proxy.bytes(Direction::ToClient), 4);
+    // The client may have the bytes a moment before they are counted.
+    wait::until("four bytes counted", Duration::from_secs(5), || {
+        proxy.bytes(Direction::ToClient) == 4
+    })
+    .unwrap();
 }
 
 #[test]
