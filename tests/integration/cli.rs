@@ -1,6 +1,7 @@
 //! The command line against real servers and files: answers and exit codes.
 
 use std::process::Output;
+use std::time::{Duration, Instant};
 
 use lineside_tests::agent::lineside;
 use lineside_tests::dir::TestDir;
@@ -24,7 +25,11 @@ fn read_shows_the_wire_address_the_bytes_and_the_value_that_the_peer_holds() {
         {"area": "coil", "address": 0, "type": "BITS", "value": [true]}]}}});
     let peer = Pymodbus::start(&dir, "peer", &fixture).unwrap();
     let url = format!("modbus-tcp://127.0.0.1:{}", peer.port);
+    let asked = Instant::now();
     let good = lineside(["read", &url, "-p", "t=holding-register:100:REAL", "-p", "run=coil:1"]);
+    let took = asked.elapsed();
+    println!("read answered within {took:?}; promised is a second");
+    assert!(took < Duration::from_secs(3), "{took:?}");
     let good = good.unwrap();
     let table = text(&good.stdout);
     // IEEE 754: 21.5 is 41 AC 00 00.

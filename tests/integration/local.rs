@@ -259,6 +259,12 @@ fn the_tap_shows_the_bytes_that_the_peer_sent_and_the_record_that_the_consumer_g
     }
 
     // For people: the three side by side in one row.
+    let asked = Instant::now();
+    let output = command(&dir, &["tap", "d/c", "--limit", "1"]);
+    let took = asked.elapsed();
+    println!("tap showed a row within {took:?}; promised is a second");
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    assert_eq!(all_of(&output).lines().count(), 2, "a heading and a row");
     let output = command(&dir, &["tap", "d/c", "--limit", "3"]);
     let text = all_of(&output);
     let rows: Vec<&str> = text.lines().skip(1).collect();
