@@ -246,9 +246,14 @@ impl Hub {
         self.tell_bad(&mut state, points, StatusCode::BAD_OUT_OF_SERVICE);
     }
 
-    /// Sessions begin (again) now.
+    /// Sessions begin (again) now: what was known before a suspension is not about them.
     pub fn start(&self) {
-        self.lock().table.start_over(Instant::now());
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        state.table = LastValues::new(&state.device, Instant::now());
+        state.facts = DeviceFacts::default();
+        state.flaps = FlapGuard::default();
+        self.judge(state);
     }
 
     /// Whether the device has answered since the last call.

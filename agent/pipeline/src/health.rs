@@ -122,7 +122,7 @@ pub struct SinkFacts {
     pub connected: bool,
     /// The last session's fault, while no other is connected.
     pub fault: Option<(Code, String)>,
-    /// The last refusal, while nothing was delivered since.
+    /// The last refusal, while it is fresh.
     pub refusal: Option<(Code, String)>,
     /// Something was delivered since the start of the session.
     pub delivering: bool,
@@ -131,8 +131,13 @@ pub struct SinkFacts {
 /// Judges a sink of a pipeline that runs.
 pub fn judge_sink(facts: &SinkFacts) -> Verdict {
     match (&facts.fault, &facts.refusal) {
-        (Some((code, text)), _) | (None, Some((code, text))) => {
-            Verdict::ill(Health::Unavailable, *code, text.clone())
+        (Some((code, text)), _) => Verdict::ill(Health::Unavailable, *code, text.clone()),
+        (None, Some((code, text))) => {
+            let health = match facts.delivering {
+                true => Health::Degraded,
+                false => Health::Unavailable,
+            };
+            Verdict::ill(health, *code, text.clone())
         }
         (None, None) if facts.delivering => Verdict::well(Health::Healthy, "Delivering"),
         (None, None) if facts.connected => Verdict::well(Health::Healthy, "Connected"),
@@ -149,7 +154,9 @@ pub fn judge_pipeline(mode: Mode, devices: usize, sinks: &[&Verdict]) -> Verdict
         return Verdict::ill(Health::Unknown, Code::NoDevices, "no device is selected".into());
     }
     let well = sinks.iter().filter(|v| v.health == Health::Healthy).count();
-    let ill = sinks.iter().find(|v| v.health == Health::Unavailable);
+    let bad = |v: &&&Verdict| matches!(v.health, Health::Unavailable | Health::Degraded);
+    let ill = sinks.iter().find(bad);
+    let well = well + sinks.iter().filter(|v| v.health == Health::Degraded).count();
     match ill {
         Some(ill) if well > 0 => Verdict { health: Health::Degraded, ..(*ill).clone() },
         Some(ill) => (*ill).clone(),
@@ -170,7 +177,8 @@ const FLAP_WINDOW: Duration = Duration::from_secs(60);
 pub struct FlapGuard {
     flips: VecDeque<Instant>,
     last_well: Option<bool>,
-    held_until: Option<Instant>,
+    /// Until when it is shown, and how many flips there were.
+    held: Option<(Instant, usize)>,
 }
 
 impl FlapGuard {
@@ -182,16 +190,15 @@ impl FlapGuard {
                 self.flips.push_back(now);
             }
             self.last_well = Some(well);
+            self.flips.retain(|at| now - *at <= FLAP_WINDOW);
+            if self.flips.len() > FLAP_LIMIT {
+                // Held from the last flip, not from every look at it.
+                self.held = Some((now + FLAP_WINDOW, self.flips.len()));
+            }
         }
-        while self.flips.front().is_some_and(|t| now - *t > FLAP_WINDOW) {
-            self.flips.pop_front();
-        }
-        if self.flips.len() > FLAP_LIMIT {
-            self.held_until = Some(now + FLAP_WINDOW);
-        }
-        match self.held_until {
-            Some(until) if now < until => {
-                let text = format!("changed state {} times in 60 s", self.flips.len());
+        match self.held {
+            Some((until, flips)) if now < until => {
+                let text = format!("changed state {flips} times in 60 s");
                 Verdict::ill(Health::Degraded, Code::Flapping, text)
             }
             _ => verdict,
@@ -255,7 +262,11 @@ mod tests {
         }
         assert_eq!(shown[..4], ["Receiving", "Unreachable", "Receiving", "Unreachable"]);
         assert_eq!(shown[4..], ["Flapping", "Flapping"]);
-        tokio::time::advance(Duration::from_secs(61)).await;
-        assert_eq!(guard.pass(well, Instant::now()).reason, "Receiving");
+        // Looked at each second, as it is: it still ends 60 s after the last flip.
+        for _ in 0..62 {
+            tokio::time::advance(Duration::from_secs(1)).await;
+            guard.pass(ill.clone(), Instant::now());
+        }
+        assert_eq!(guard.pass(ill, Instant::now()).reason, "Unreachable");
     }
 }

@@ -121,14 +121,6 @@ impl LastValues {
         }
     }
 
-    /// Silence counts from now: nobody was asked until now.
-    pub fn start_over(&mut self, now: Instant) {
-        let now = self.offset(now);
-        for entry in &mut self.entries {
-            entry.seen = now;
-        }
-    }
-
     /// Points good, bad, and without a sample yet.
     pub fn counts(&self) -> (usize, usize, usize) {
         (self.good, self.bad, self.entries.len() - self.good - self.bad)

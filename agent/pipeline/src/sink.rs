@@ -22,6 +22,8 @@ use crate::ring::Ring;
 
 /// How long a session may take to end after it was cancelled (sink contract).
 const CANCEL_GRACE: Duration = Duration::from_secs(1);
+/// How long a refusal, or a delivery beside refusals, speaks for the present.
+const FRESH: Duration = Duration::from_secs(30);
 /// Spread of first connections of one agent.
 const START_SPREAD: Duration = Duration::from_millis(100);
 
@@ -37,6 +39,10 @@ struct State {
     endpoint: String,
     facts: SinkFacts,
     suspended: bool,
+    /// Last refusal and last delivery: both stay true for a while, so that a sink that takes
+    /// some records and refuses others is Degraded, and not one or the other by turns.
+    refused_at: Option<Instant>,
+    delivered_at: Option<Instant>,
     flaps: FlapGuard,
     verdict: Verdict,
     sessions: u64,
@@ -81,6 +87,8 @@ impl Station {
             verdict: judge_sink(&facts),
             facts,
             suspended: false,
+            refused_at: None,
+            delivered_at: None,
             flaps: FlapGuard::default(),
             sessions: 0,
             faults: [0; FaultClass::ALL.len()],
@@ -118,27 +126,35 @@ impl Station {
 
     /// A record was settled.
     fn settled(&self, outcome: &Outcome) {
-        let mut state = self.lock();
-        let facts = &mut state.facts;
-        let news = match &outcome.refusal {
-            _ if outcome.delivered > 0 => {
-                let news = facts.refusal.take().is_some() || !facts.delivering;
-                facts.delivering = true;
-                news
-            }
-            Some(refusal) => {
-                let news = facts.refusal.is_none();
-                facts.refusal = Some((refusal.code, refusal.message.clone()));
-                news
-            }
-            None => false,
-        };
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        let now = Instant::now();
+        let mut news = false;
+        if outcome.delivered > 0 {
+            news |= !state.facts.delivering;
+            state.facts.delivering = true;
+        }
+        if let Some(refusal) = &outcome.refusal {
+            news |= state.facts.refusal.is_none();
+            state.facts.refusal = Some((refusal.code, refusal.message.clone()));
+            state.refused_at = Some(now);
+        }
+        if outcome.delivered > 0 {
+            state.delivered_at = Some(now);
+        }
         if news {
-            self.judge(&mut state);
+            self.judge(state);
         }
     }
 
     fn judge(&self, state: &mut State) {
+        let now = Instant::now();
+        if state.refused_at.is_some_and(|at| now - at > FRESH) {
+            (state.refused_at, state.facts.refusal) = (None, None);
+        }
+        if state.facts.refusal.is_some() {
+            state.facts.delivering = state.delivered_since(now);
+        }
         let verdict = match state.suspended {
             true => suspended(),
             false => state.flaps.pass(judge_sink(&state.facts), Instant::now()),
@@ -178,6 +194,13 @@ impl Station {
             sessions: state.sessions,
             faults: state.faults,
         }
+    }
+}
+
+impl State {
+    /// Something was delivered lately.
+    fn delivered_since(&self, now: Instant) -> bool {
+        self.delivered_at.is_some_and(|at| now - at <= FRESH)
     }
 }
 

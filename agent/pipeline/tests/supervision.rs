@@ -344,6 +344,8 @@ async fn a_suspended_device_gives_nothing_and_says_so() {
     assert_eq!(snapshot.devices[0].verdict.reason, "Suspended");
     assert_eq!(snapshot.devices[0].device.key, ObjectKey::new("default", "d"));
     plant.run(&["d"]).await;
+    let resumed = plant.engine.view().snapshot().devices.remove(0).verdict;
+    assert_eq!((resumed.health, resumed.code), (Health::Unknown, None), "no false alarm");
     tokio::time::sleep(Duration::from_secs(3)).await;
     let after = got("d").split_off(before);
     assert!(after.len() >= 2 && after.iter().all(|g| g.2.is_good()), "{after:?}");
@@ -391,6 +393,9 @@ async fn a_sink_whose_every_record_is_refused_is_not_called_delivering() {
     assert!(refused.message.contains("not allowed"), "{refused:?}");
     REFUSE.with(|r| r.store(false, Ordering::Relaxed));
     tokio::time::sleep(Duration::from_secs(5)).await;
+    let both = verdict(&plant);
+    assert_eq!((both.health, both.code), (Health::Degraded, Some(Code::RecordRejected)));
+    tokio::time::sleep(Duration::from_secs(35)).await;
     assert_eq!(verdict(&plant).reason, "Delivering");
 }
 

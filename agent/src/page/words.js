@@ -127,8 +127,13 @@ function deliveryInWords(state, outlets) {
     return { health: "Degraded", words: `${bad.length} of ${n} sinks ${does} not deliver` };
   }
   if (slow.length > 0) return { health: "Degraded", words: "delivery is disturbed" };
-  if (outlets.some(({ sink }) => sink.health === "Unknown")) {
-    return { health: "Unknown", words: "delivery is starting" };
+  const empty = state.pipelines.filter((p) => p.reason === "NoDevices");
+  if (empty.length > 0) {
+    const who = empty.length === 1 ? `pipeline ${empty[0].name} selects` : `${count(empty.length)} pipelines select`;
+    return { health: "Degraded", words: `${who} no device` };
   }
+  // Connected is not delivered: what waits was not acknowledged yet.
+  const starts = ({ sink }) => sink.health === "Unknown" || (sink.reason !== "Delivering" && sink.buffered > 0);
+  if (outlets.some(starts)) return { health: "Unknown", words: "delivery is starting" };
   return { health: "Healthy", words: "everything is delivered" };
 }

@@ -288,7 +288,8 @@ impl Ring {
         cursor.ledger.delivered += delivered;
         cursor.ledger.drop(DropReason::NotEncodable, skipped);
         cursor.ledger.drop(DropReason::Rejected, samples - delivered - skipped);
-        if delivered > 0 {
+        // Which samples of a partly accepted record went is not known here, so it is not shown.
+        if delivered == samples {
             self.windows.tap.show(|| Seen::Delivered {
                 pipeline: self.pipeline.clone(),
                 sink: sink.clone(),
