@@ -173,7 +173,11 @@ fn a_consumer_gets_the_values_that_pymodbus_reads_and_the_faults_come_and_go() {
     })
     .unwrap();
     assert_eq!(bad.value, Value::Null);
-    let gone = reads(&parts).into_iter().find(|r| r["unreachable"] == true).unwrap();
+    // The two look at their own times: what one has seen the other sees soon.
+    let gone = wait::until_some("pymodbus without the conveyor", SOON, || {
+        reads(&parts).into_iter().find(|r| r["unreachable"] == true)
+    })
+    .unwrap();
     assert!(bad.time_ns - ns(&gone) < 5 * PERIOD_NS, "{bad:?} {gone}");
     let back = wait::until_some("a good count of parts again", FAULT, || {
         let all = of_point(&mut consumer, "conveyor", "parts");
@@ -181,8 +185,9 @@ fn a_consumer_gets_the_values_that_pymodbus_reads_and_the_faults_come_and_go() {
     })
     .unwrap();
     assert!(back.time_ns - bad.time_ns > 5 * PERIOD_NS, "{bad:?} {back:?}");
-    let count = reads(&parts).into_iter().filter(|r| (ns(r) - back.time_ns).abs() < PERIOD_NS);
-    assert!(count.into_iter().any(|r| r["value"] == back.value), "{back:?}");
+    let agrees = |r: &Value| (ns(r) - back.time_ns).abs() < PERIOD_NS && r["value"] == back.value;
+    wait::until("the same count for pymodbus", SOON, || reads(&parts).iter().any(agrees))
+        .unwrap_or_else(|e| panic!("{e}: {back:?}"));
 
     // The sensor: an exception for pymodbus, Bad for the consumer, and for no other point.
     let bad = wait::until_some("a bad exhaust temperature", FAULT, || {
@@ -192,7 +197,10 @@ fn a_consumer_gets_the_values_that_pymodbus_reads_and_the_faults_come_and_go() {
     .unwrap();
     // OPC UA: BadDeviceFailure.
     assert_eq!(bad.status, 0x808B_0000);
-    let refused = reads(&exhaust).into_iter().find(|r| r["exception"] == 4).unwrap();
+    let refused = wait::until_some("the exception that pymodbus gets", SOON, || {
+        reads(&exhaust).into_iter().find(|r| r["exception"] == 4)
+    })
+    .unwrap();
     assert!((bad.time_ns - ns(&refused)).abs() < 3 * PERIOD_NS, "{bad:?} {refused}");
     wait::until("a good exhaust temperature again", FAULT, || {
         let all = of_point(&mut consumer, "furnace", "exhaust-temperature");
