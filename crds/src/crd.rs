@@ -3,6 +3,8 @@
 use kube::CustomResourceExt;
 use serde_json::Value;
 
+use crate::api::agent::Agent;
+use crate::api::agent_pool::AgentPool;
 use crate::api::device::DeviceConnection;
 use crate::api::pipeline::Pipeline;
 use crate::api::{GROUP, Kind};
@@ -18,9 +20,11 @@ pub fn manifests() -> Result<Vec<(String, String)>, yaml::WriteError> {
         let crd = match kind {
             Kind::DeviceConnection => serde_json::to_value(DeviceConnection::crd()),
             Kind::Pipeline => serde_json::to_value(Pipeline::crd()),
+            Kind::AgentPool => serde_json::to_value(AgentPool::crd()),
+            Kind::Agent => serde_json::to_value(Agent::crd()),
         };
         let mut crd = crd.unwrap_or_default();
-        // The derive knows names and columns; the schema is the finished one.
+        // The derive knows names, columns and the status subresource; the schema is the finished one.
         if let Some(version) = crd.pointer_mut("/spec/versions/0").and_then(Value::as_object_mut) {
             version.insert(
                 "schema".into(),

@@ -15,7 +15,9 @@
 pub mod api;
 #[cfg(feature = "kube")]
 pub mod crd;
+pub mod delivery;
 pub mod diagnostics;
+mod labels;
 pub mod modbus;
 pub mod model;
 mod names;

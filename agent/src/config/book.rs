@@ -87,6 +87,8 @@ impl Book {
             match &applied.object {
                 Object::Device(d) => desired.devices.push(Arc::new(d.clone())),
                 Object::Pipeline(p) => desired.pipelines.push(Arc::new(p.clone())),
+                // Where agents run is decided elsewhere; an agent runs what it is given.
+                Object::AgentPool(_) | Object::Agent(_) => {}
             }
         }
         desired

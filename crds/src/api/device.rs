@@ -1,9 +1,12 @@
 //! DeviceConnection: one device, how to reach it, and which points to read.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Mode;
+use super::status::{Condition, Health, PointCounts, UNOBSERVED};
+use super::{Mode, node_selector};
 
 /// Default of `intervalMillis`.
 pub const INTERVAL_MILLIS_DEFAULT: i64 = 1000;
@@ -36,8 +39,14 @@ pub const MAX_GAP_DEFAULT: i64 = 125;
         category = "lineside",
         namespaced,
         schema = "disabled",
-        printcolumn = r#"{"name":"Endpoint","type":"string","jsonPath":".spec.url","priority":1}"#,
-        printcolumn = r#"{"name":"Mode","type":"string","jsonPath":".spec.mode"}"#,
+        status = "DeviceConnectionStatus",
+        printcolumn = r#"{"name":"Ready","type":"string","jsonPath":".status.conditions[?(@.type=='Ready')].status"}"#,
+        printcolumn = r#"{"name":"Health","type":"string","jsonPath":".status.health"}"#,
+        printcolumn = r#"{"name":"Code","type":"string","jsonPath":".status.code"}"#,
+        printcolumn = r#"{"name":"Endpoint","type":"string","jsonPath":".status.endpoint"}"#,
+        printcolumn = r#"{"name":"Node","type":"string","jsonPath":".status.agent.node"}"#,
+        printcolumn = r#"{"name":"Reason","type":"string","jsonPath":".status.conditions[?(@.type=='Ready')].reason","priority":1}"#,
+        printcolumn = r#"{"name":"Mode","type":"string","jsonPath":".spec.mode","priority":1}"#,
         printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
     )
 )]
@@ -81,6 +90,14 @@ pub struct DeviceConnectionSpec {
     /// What the device can bear.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<LimitsSpec>,
+    /// Which AgentPool reads the device. Default: the pool `default`. Without a cluster it has
+    /// no effect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_pool_ref: Option<AgentPoolRefSpec>,
+    /// On which node of the pool the device is read. Default: the one with the fewest devices.
+    /// Without a cluster it has no effect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub placement: Option<PlacementSpec>,
     /// Where the device stands, outermost level first (ISA-95: enterprise, site, area, line);
     /// usable as `{location}` in topics. No spaces, `/`, `+`, `#`, `$`, braces.
     /// Example: `[acme, munich, melting, line-2]`.
@@ -235,6 +252,110 @@ pub struct LimitsSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100_000))]
     pub max_requests_per_second: Option<i64>,
+}
+
+/// Names an AgentPool of the same namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct AgentPoolRefSpec {
+    /// Name of the AgentPool. Example: `line-2`.
+    #[schemars(
+        length(min = 1, max = 63),
+        regex(pattern = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$")
+    )]
+    pub name: String,
+}
+
+/// On which node of its pool a device is read.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    {"rule": "!has(self.ownership) || self.ownership != 'Failover'",
+     "message": "this release has ownership Pinned only (LNS-1102)"}
+]))]
+pub struct PlacementSpec {
+    /// Labels that the node must all carry, beside those that the pool asks for. Default: none,
+    /// so every node of the pool fits. Example: `{kubernetes.io/hostname: line-2-pc}`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "node_selector")]
+    pub node_selector: BTreeMap<String, String>,
+    /// Who reads the device when its node fails. Default `Pinned`; this release refuses
+    /// `Failover`.
+    #[serde(default)]
+    pub ownership: Ownership,
+}
+
+/// Who reads a device when its node fails.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Ownership {
+    /// Nobody until the node is back: one node reads the device for as long as it lives, also
+    /// while the API server is out of reach.
+    #[default]
+    Pinned,
+    /// Another node takes over (not in this release).
+    Failover,
+}
+
+/// What the operator says of a device.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+pub struct DeviceConnectionStatus {
+    /// Generation of the object that this was said about; -1 before the operator has seen it.
+    #[schemars(range(min = -1, max = 9_007_199_254_740_991_i64))]
+    pub observed_generation: i64,
+    /// Conditions: Accepted, Programmed, Connected, Ready; Reconciling and Stalled while true.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 16),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"])
+    )]
+    pub conditions: Vec<Condition>,
+    /// How well the device works.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
+    /// Diagnostic code of what is wrong, for example `LNS-2001`; absent when nothing is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 16), regex(pattern = "^LNS-[0-9]{4}$"))]
+    pub code: Option<String>,
+    /// The agent that reads the device.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent: Option<DeviceAgent>,
+    /// Where the device is, for example `10.20.0.11:502`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 300))]
+    pub endpoint: Option<String>,
+    /// How many of its points give good values.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub points: Option<PointCounts>,
+}
+
+impl Default for DeviceConnectionStatus {
+    fn default() -> Self {
+        Self {
+            observed_generation: UNOBSERVED,
+            conditions: Vec::new(),
+            health: None,
+            code: None,
+            agent: None,
+            endpoint: None,
+            points: None,
+        }
+    }
+}
+
+/// The agent that reads a device.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+pub struct DeviceAgent {
+    /// Name of the Agent.
+    #[schemars(length(max = 253))]
+    pub name: String,
+    /// Name of its node.
+    #[schemars(length(max = 253))]
+    pub node: String,
+    /// Counts the owners of the device, from 1.
+    #[schemars(range(min = 0, max = 9_007_199_254_740_991_i64))]
+    pub epoch: i64,
 }
 
 fn interval_default() -> i64 {

@@ -7,9 +7,13 @@
 //! Fields whose default the cluster fills in carry it in the schema; inside lists defaults live
 //! in code (`*_DEFAULT` constants), because client-side diff tools would never settle otherwise.
 
+pub mod agent;
+pub mod agent_pool;
 pub mod device;
 pub mod pipeline;
+pub mod status;
 
+use schemars::{Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 /// The API group.
@@ -26,17 +30,24 @@ pub enum Kind {
     DeviceConnection,
     /// Which samples go where.
     Pipeline,
+    /// Where agents run and with what.
+    AgentPool,
+    /// One agent pod.
+    Agent,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: &'static [Self] = &[Self::DeviceConnection, Self::Pipeline];
+    pub const ALL: &'static [Self] =
+        &[Self::DeviceConnection, Self::Pipeline, Self::AgentPool, Self::Agent];
 
     /// The value of `kind`.
     pub fn name(self) -> &'static str {
         match self {
             Self::DeviceConnection => "DeviceConnection",
             Self::Pipeline => "Pipeline",
+            Self::AgentPool => "AgentPool",
+            Self::Agent => "Agent",
         }
     }
 
@@ -50,6 +61,8 @@ impl Kind {
         match self {
             Self::DeviceConnection => "deviceconnections",
             Self::Pipeline => "pipelines",
+            Self::AgentPool => "agentpools",
+            Self::Agent => "agents",
         }
     }
 }
@@ -64,4 +77,18 @@ pub enum Mode {
     Running,
     /// It is kept but does nothing.
     Suspended,
+}
+
+/// Labels that a node must all carry. Keys are checked by `validate()`: a rule over the keys of
+/// a map costs an API server more than it may.
+fn node_selector(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "maxProperties": 32,
+        "additionalProperties": {
+            "type": "string",
+            "maxLength": 63,
+            "pattern": "^([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)?$"
+        }
+    })
 }

@@ -6,6 +6,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::Mode;
+use super::status::{Condition, Health, UNOBSERVED};
 
 /// Default of `topic` for encodings with one message per device.
 pub const TOPIC_DEFAULT: &str = "lineside/{namespace}/{device}";
@@ -28,8 +29,14 @@ pub const MEMORY_BYTES_DEFAULT: u64 = 16 << 20;
         category = "lineside",
         namespaced,
         schema = "disabled",
-        printcolumn = r#"{"name":"Mode","type":"string","jsonPath":".spec.mode"}"#,
-        printcolumn = r#"{"name":"Sinks","type":"string","jsonPath":".spec.sinks[*].name"}"#,
+        status = "PipelineStatus",
+        printcolumn = r#"{"name":"Ready","type":"string","jsonPath":".status.conditions[?(@.type=='Ready')].status"}"#,
+        printcolumn = r#"{"name":"Health","type":"string","jsonPath":".status.health"}"#,
+        printcolumn = r#"{"name":"Code","type":"string","jsonPath":".status.code"}"#,
+        printcolumn = r#"{"name":"Agents","type":"integer","jsonPath":".status.agents.total"}"#,
+        printcolumn = r#"{"name":"Ready-Agents","type":"integer","jsonPath":".status.agents.ready"}"#,
+        printcolumn = r#"{"name":"Reason","type":"string","jsonPath":".status.conditions[?(@.type=='Ready')].reason","priority":1}"#,
+        printcolumn = r#"{"name":"Mode","type":"string","jsonPath":".spec.mode","priority":1}"#,
         printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
     )
 )]
@@ -319,6 +326,64 @@ pub enum Overflow {
     DropOldest,
     /// The newest: what does not fit is not taken.
     DropNewest,
+}
+
+/// What the operator says of a pipeline.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+pub struct PipelineStatus {
+    /// Generation of the object that this was said about; -1 before the operator has seen it.
+    #[schemars(range(min = -1, max = 9_007_199_254_740_991_i64))]
+    pub observed_generation: i64,
+    /// Conditions: Accepted, Programmed, Ready; Reconciling and Stalled while true.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 16),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"])
+    )]
+    pub conditions: Vec<Condition>,
+    /// How well the pipeline works: as well as on its worst agent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
+    /// Diagnostic code of what is wrong, for example `LNS-3001`; absent when nothing is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 16), regex(pattern = "^LNS-[0-9]{4}$"))]
+    pub code: Option<String>,
+    /// The agents that run the pipeline.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agents: Option<PipelineAgents>,
+}
+
+impl Default for PipelineStatus {
+    fn default() -> Self {
+        Self {
+            observed_generation: UNOBSERVED,
+            conditions: Vec::new(),
+            health: None,
+            code: None,
+            agents: None,
+        }
+    }
+}
+
+/// The agents that run a pipeline.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+pub struct PipelineAgents {
+    /// Agents that run the pipeline.
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub total: i64,
+    /// Agents on which it delivers.
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub ready: i64,
+    /// Names of agents on which it does not, at most ten.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 10),
+        inner(length(min = 1, max = 253)),
+        extend("x-kubernetes-list-type" = "atomic")
+    )]
+    pub not_ready: Vec<String>,
 }
 
 /// Label keys and values as Kubernetes bounds them.

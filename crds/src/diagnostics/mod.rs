@@ -3,6 +3,7 @@
 //! A code and its reason are the same in the command line, in conditions, events, log fields,
 //! metric labels and on the docs page, so people search for one word everywhere.
 
+pub mod conditions;
 mod path;
 mod registry;
 
@@ -77,6 +78,7 @@ const FAMILIES: &[(u16, &str)] = &[
     (2, "2xxx: devices"),
     (3, "3xxx: sinks"),
     (4, "4xxx: store"),
+    (5, "5xxx: cluster"),
     (6, "6xxx: secrets"),
 ];
 

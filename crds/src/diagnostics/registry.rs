@@ -2,7 +2,7 @@
 //!
 //! A number belongs to its meaning for ever: a code that is no longer reported stays in a
 //! comment here and its number is never given out again. 1xxx configuration, 2xxx devices,
-//! 3xxx sinks, 4xxx store, 6xxx secrets.
+//! 3xxx sinks, 4xxx store, 5xxx cluster, 6xxx secrets.
 
 use std::fmt;
 
@@ -191,6 +191,10 @@ registry! {
     1032 Error ExactlyOneSink:
         "A sink needs exactly one destination."
         => "Write `mqtt: {url: ...}` in the sink.";
+    1033 Error ExactlyOneVolume:
+        "The state of an agent is kept either on a claimed volume or in an `emptyDir`."
+        => "Write exactly one of `persistentVolumeClaim: {}` and `emptyDir: {}` in \
+            `spec.stateVolume`, or remove `stateVolume` for a claim of 1Gi.";
     // Connection strings
     1040 Error UrlSyntax:
         "The connection string cannot be read. Its form is \
@@ -325,6 +329,27 @@ registry! {
     1090 Error ConfigRejected:
         "A new version of the object was refused; its last accepted version goes on running."
         => "Correct the problems that are reported with it, then apply the object again.";
+    1091 Error NotInThisBuild:
+        "This build of the agent has no driver or no sink for what the object asks for, so the \
+         object waits; everything else goes on."
+        => "Run a build that has it: the released binaries and images have all of them.";
+    // Pools and placement
+    1100 Error TolerationInvalid:
+        "Kubernetes would refuse this toleration in a Pod: one without `key` needs `operator: \
+         Exists`, `Exists` takes no `value`, and `tolerationSeconds` needs `effect: NoExecute`."
+        => "Correct it, for example `{key: dedicated, operator: Exists, effect: NoSchedule}`.";
+    1101 Error RequestAboveLimit:
+        "A request is more than the limit of the same resource; Kubernetes refuses such a Pod."
+        => "Lower the request or raise the limit.";
+    1102 Error OwnershipUnavailable:
+        "This release reads a device from one node only: `ownership: Failover` would need \
+         another node to take over, which it cannot do yet. It is refused, so that nobody \
+         relies on it."
+        => "Write `ownership: Pinned`, or remove the field.";
+    1103 Warning WrittenByOperator:
+        "Objects of this kind are made by the operator. What a person writes in one has no \
+         effect, or is changed back."
+        => "Remove the object; edit the AgentPool, the DeviceConnections or the Pipelines.";
     // Reaching the device
     2001 Error Unreachable:
         "The device cannot be reached: the connection was refused, or the network has no way \
@@ -406,6 +431,9 @@ registry! {
         "The driver failed on an internal error; it was restarted and the other devices go \
          on."
         => "Please report it with the log lines of that moment.";
+    2036 Error DevicesSilent:
+        "Not one device of the pipeline is read, so there is nothing to deliver."
+        => "Look at the devices: `lineside status` names each with its own code and next step.";
     // Reaching the sink
     3001 Error SinkUnavailable:
         "The destination cannot be reached, so records wait in the store."
@@ -455,6 +483,120 @@ registry! {
          counted."
         => "Nothing, if that is intended; otherwise write the sink back under the same name \
             before removing it.";
+    // Running agents on a cluster
+    5001 Error AgentNotRunning:
+        "The pod of the agent does not run, so its devices are not read. The message has the \
+         reason of the scheduler (no node fits, volume not bound) or of the kubelet (image not \
+         there, container ends)."
+        => "Look at the events of the pod: `kubectl describe pod -n NAMESPACE -l \
+            lineside.dev/agent=AGENT`, and of its volume: `kubectl describe pvc -n NAMESPACE \
+            AGENT`.";
+    5002 Error AgentSilent:
+        "The agent has not renewed its Lease for three heartbeats, so nobody knows what its \
+         devices do. It may well go on reading: an agent needs no API server for that."
+        => "Check node and pod: `kubectl get node NODE` and `kubectl get pod -n NAMESPACE -l \
+            lineside.dev/agent=AGENT -o wide`; if both run, the way from the node to the API \
+            server.";
+    5003 Error NoFittingNode:
+        "No node carries all the labels that the pool and the device ask for, or every node \
+         that does is closed to new agents, so no agent can read the device."
+        => "Compare `placement.nodeSelector` and the pool's `nodeSelector` with `kubectl get \
+            nodes --show-labels`; correct the selector or label a node.";
+    5004 Error CapacityExceeded:
+        "Every fitting node has an agent that is full: an agent takes 512 devices and 7 MiB of \
+         compressed configuration."
+        => "Add a node to the pool, make another AgentPool and name it in `agentPoolRef`, or \
+            split the largest devices; `kubectl get agents.lineside.dev -n NAMESPACE` shows \
+            who is where.";
+    5005 Warning NodeConflict:
+        "The device is read on a node that no longer carries the labels asked for. It stays \
+         there: a pinned device moves only when its own placement is edited or its node is \
+         gone."
+        => "Label the node again, or edit `placement.nodeSelector` of the device to move it; \
+            `kubectl get node NODE --show-labels` shows the labels.";
+    // What objects name
+    5010 Error ReferenceNotFound:
+        "The object names another object that is not there, or not yet. It is picked up by \
+         itself when it appears."
+        => "Create what the message names, in the same namespace: objects never name anything \
+            of another namespace.";
+    5011 Error AgentPoolNotFound:
+        "The device names an AgentPool that is not there, or not yet."
+        => "Correct `agentPoolRef`, or create the pool; `kubectl get agentpools.lineside.dev -n \
+            NAMESPACE` lists them. The pool `default` always exists.";
+    5012 Error SecretNotListed:
+        "A Secret is used that the pool does not give to its agents. Agents see only the \
+         Secrets in `credentialSecrets` of their pool, and `lineside-credentials`."
+        => "Put the keys into the Secret `lineside-credentials`, or add the Secret to \
+            `spec.credentialSecrets` of the AgentPool (this restarts the pool's agents, one \
+            after the other).";
+    // Feeding agents
+    5020 Error Undecodable:
+        "The object that the cluster holds cannot be read by this operator, most likely \
+         because it was written for a newer release."
+        => "Compare the versions of the charts `lineside-crds` and `lineside`; apply the object \
+            again after the upgrade, or without the field that the message names.";
+    5021 Warning ConfigPending:
+        "The agent does not run the latest version of the object yet; the former version, if \
+         any, goes on."
+        => "Wait a moment. If it stays, see what the agent says: `kubectl logs -n NAMESPACE -l \
+            lineside.dev/agent=AGENT`.";
+    5022 Warning ConfigIncomplete:
+        "The configuration that is mounted into the agent is not whole: a part is missing or \
+         does not match its hash. What runs goes on until the set is complete; in the middle \
+         of an update this lasts a second."
+        => "If it stays, look for a ConfigMap that somebody else changed: `kubectl get \
+            configmaps -n NAMESPACE -l lineside.dev/agent=AGENT`.";
+    5023 Error ConfigTooNew:
+        "The operator writes a form of configuration that this agent does not know. What runs \
+         goes on."
+        => "Remove `spec.image` of the AgentPool, or set it to the operator's release.";
+    // Ending agents
+    5030 Warning AgentDraining:
+        "The agent is being removed and still delivers what it holds. It ends when everything \
+         is delivered, or after the pool's `drainTimeoutSeconds`."
+        => "Nothing; to end it at once and give up what it holds: `kubectl annotate \
+            agents.lineside.dev -n NAMESPACE AGENT lineside.dev/discard-backlog=true`.";
+    5031 Warning BacklogDiscarded:
+        "An agent was released before everything that it held was delivered: its time was up, \
+         its node or namespace is gone, or somebody asked for it."
+        => "Look whether its sinks were reachable; a longer `drainTimeoutSeconds` of the pool \
+            gives the next one more time.";
+    // What `lineside check` finds
+    5040 Error StateNotWritable:
+        "The state directory cannot be written, so the agent cannot start, or cannot keep what \
+         it must not forget."
+        => "Give a directory with `--state DIR` that the agent's user may write; in a pod look at \
+            the volume: `kubectl describe pvc -n NAMESPACE AGENT`.";
+    5041 Error ClockNotSet:
+        "The clock of this machine has never been set, so samples would carry wrong times and no \
+         certificate can be verified."
+        => "Start time synchronisation; `timedatectl status` shows whether it works.";
+    5042 Error ApiServerUnreachable:
+        "The Kubernetes API server cannot be reached from here. A running agent goes on reading \
+         and delivering, but nobody sees how it is."
+        => "Check the way to the API server, for example with `kubectl get --raw /readyz` from \
+            another machine; look for NetworkPolicies that keep the agents' namespace from it.";
+    5043 Error ApiServerRefuses:
+        "The Kubernetes API server answers and does not allow what is needed."
+        => "Look at the rights and the admission policies that the chart `lineside` makes: \
+            `kubectl describe rolebinding -n NAMESPACE AGENT`.";
+    5044 Error KubectlFailed:
+        "kubectl is not there, or cannot ask the cluster."
+        => "Install kubectl and choose the cluster, for example with `--context`; `kubectl cluster-info` \
+            must work.";
+    5045 Error KubernetesTooOld:
+        "The cluster is older than the oldest release that Lineside runs on, Kubernetes 1.34."
+        => "Upgrade the cluster; `kubectl version` shows its release.";
+    5046 Error RightsMissing:
+        "Whoever installs the charts lacks a right that the installation needs."
+        => "Install as a cluster administrator, or have the right granted; `kubectl auth can-i \
+            --list` shows yours.";
+    5047 Error DefinitionsForeign:
+        "Lineside's resource definitions are there already and were not installed by Helm, so \
+         Helm will not touch them."
+        => "Keep managing them as they were installed and leave out the chart `lineside-crds`, or \
+            hand them over to it with `helm install --take-ownership`.";
     // Secrets
     6001 Error SecretNotFound:
         "The Secret, or the key in it, is not there. Standalone it is the file \

@@ -96,6 +96,7 @@ impl Walk {
                 let hint = did_you_mean(key, properties.keys().map(String::as_str));
                 let hint = match hint.is_empty() {
                     false => hint,
+                    true if properties.is_empty() => "; it takes none, write {}".to_owned(),
                     true => format!("; known are {}", words(properties.keys())),
                 };
                 self.say(Code::UnknownField, &at.key(key), format!("no such field{hint}"));
@@ -235,7 +236,7 @@ impl Walk {
 static PATTERNS: LazyLock<HashMap<String, Regex>> = LazyLock::new(|| {
     let mut patterns = HashMap::new();
     for kind in Kind::ALL {
-        collect_patterns(super::spec(*kind), &mut patterns);
+        collect_patterns(&super::object(*kind), &mut patterns);
     }
     patterns
 });
@@ -336,7 +337,7 @@ mod tests {
                 _ => {}
             }
         }
-        Kind::ALL.iter().for_each(|k| walk(super::super::spec(*k)));
+        Kind::ALL.iter().for_each(|k| walk(&super::super::object(*k)));
     }
 
     #[test]

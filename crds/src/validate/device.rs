@@ -5,11 +5,12 @@ use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::agent::node_selector;
 use super::{Judged, Meta};
-use crate::api::device::{self as api, DeviceConnectionSpec, ModbusTcpSpec};
+use crate::api::device::{self as api, DeviceConnectionSpec, ModbusTcpSpec, Ownership};
 use crate::diagnostics::{Code, Diagnostic, FieldPath, Level};
 use crate::modbus::{self, ByteOrder, Settings};
-use crate::model::{Address, Availability, Device, Mode, Point, Protocol, Timeouts};
+use crate::model::{Address, Availability, Device, Mode, Placement, Point, Protocol, Timeouts};
 use crate::names;
 use crate::plc4x;
 
@@ -34,6 +35,7 @@ pub(super) fn judge(meta: &Meta, spec: &DeviceConnectionSpec) -> Judged<Device> 
     if let Some((settings, _)) = &connection {
         limits(&points, settings, &at.key("points"), &mut findings);
     }
+    let placement = placement(spec, &at, &mut findings);
     let refused = findings.iter().any(|f| f.code.level() == Level::Error);
     let object = connection.filter(|_| !refused).map(|(settings, _)| Device {
         key: meta.key.clone(),
@@ -62,8 +64,31 @@ pub(super) fn judge(meta: &Meta, spec: &DeviceConnectionSpec) -> Judged<Device> 
             .and_then(|l| l.max_requests_per_second)
             .map(|n| u32::try_from(n).unwrap_or(u32::MAX)),
         location: spec.location.clone().into(),
+        placement,
     });
     Judged { object, findings }
+}
+
+fn placement(
+    spec: &DeviceConnectionSpec,
+    at: &FieldPath,
+    findings: &mut Vec<Diagnostic>,
+) -> Placement {
+    let mut placed = Placement::default();
+    if let Some(pool) = &spec.agent_pool_ref {
+        placed.pool = pool.name.as_str().into();
+    }
+    if let Some(placement) = &spec.placement {
+        let at = at.key("placement");
+        node_selector(&placement.node_selector, &at.key("nodeSelector"), findings);
+        if placement.ownership == Ownership::Failover {
+            let message = "this release has Pinned only; write Pinned or remove ownership";
+            let field = at.key("ownership");
+            findings.push(Diagnostic::new(Code::OwnershipUnavailable, field, message));
+        }
+        placed.node_selector.clone_from(&placement.node_selector);
+    }
+    placed
 }
 
 pub(super) fn mode(mode: crate::api::Mode) -> Mode {

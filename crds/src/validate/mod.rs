@@ -1,5 +1,6 @@
 //! From a spec to the validated model: pure, and all problems at once.
 
+mod agent;
 mod device;
 mod pipeline;
 mod quantity;
@@ -10,10 +11,12 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::api::Kind;
+use crate::api::agent::AgentSpec;
+use crate::api::agent_pool::AgentPoolSpec;
 use crate::api::device::DeviceConnectionSpec;
 use crate::api::pipeline::PipelineSpec;
 use crate::diagnostics::{Diagnostic, FieldPath, Level, Segment};
-use crate::model::{Device, ObjectKey, Pipeline};
+use crate::model::{Agent, AgentPool, Device, ObjectKey, Pipeline};
 use crate::schema;
 
 pub use topic::parse_topic;
@@ -66,6 +69,25 @@ pub fn validate_pipeline(meta: &Meta, spec: &PipelineSpec) -> Result<Pipeline, V
     judge_pipeline(meta, &untyped(spec)).into_result()
 }
 
+/// Validates an AgentPool.
+///
+/// # Errors
+/// Every error that the schema and the rules behind it find, never only the first.
+pub fn validate_agent_pool(
+    meta: &Meta,
+    spec: &AgentPoolSpec,
+) -> Result<AgentPool, Vec<Diagnostic>> {
+    judge_agent_pool(meta, &untyped(spec)).into_result()
+}
+
+/// Validates an Agent.
+///
+/// # Errors
+/// Every error that the schema finds, never only the first.
+pub fn validate_agent(meta: &Meta, spec: &AgentSpec) -> Result<Agent, Vec<Diagnostic>> {
+    judge_agent(meta, &untyped(spec)).into_result()
+}
+
 /// Judges a DeviceConnection from its untyped spec: schema, then rules, warnings included.
 pub fn judge_device(meta: &Meta, spec: &Value) -> Judged<Device> {
     judge_value(Kind::DeviceConnection, spec, |spec| device::judge(meta, spec))
@@ -74,6 +96,16 @@ pub fn judge_device(meta: &Meta, spec: &Value) -> Judged<Device> {
 /// Judges a Pipeline from its untyped spec: schema, then rules, warnings included.
 pub fn judge_pipeline(meta: &Meta, spec: &Value) -> Judged<Pipeline> {
     judge_value(Kind::Pipeline, spec, |spec| pipeline::judge(meta, spec))
+}
+
+/// Judges an AgentPool from its untyped spec: schema, then rules.
+pub fn judge_agent_pool(meta: &Meta, spec: &Value) -> Judged<AgentPool> {
+    judge_value(Kind::AgentPool, spec, |spec| agent::judge_pool(meta, spec))
+}
+
+/// Judges an Agent from its untyped spec; warns that nobody but the operator writes it.
+pub fn judge_agent(meta: &Meta, spec: &Value) -> Judged<Agent> {
+    judge_value(Kind::Agent, spec, |spec| agent::judge_agent(meta, spec))
 }
 
 impl<T> Judged<T> {

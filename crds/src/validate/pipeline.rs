@@ -200,7 +200,7 @@ fn store(spec: Option<&StoreSpec>, at: &FieldPath, findings: &mut Vec<Diagnostic
     }
     let max_bytes = match spec.and_then(|s| s.max_size.as_deref()) {
         None => api::MEMORY_BYTES_DEFAULT,
-        Some(text) => match quantity::bytes(text) {
+        Some(text) => match quantity::bytes(text).and_then(|n| u64::try_from(n).ok()) {
             Some(bytes) if STORE_BYTES.contains(&bytes) => bytes,
             _ => {
                 let message = format!("{text} is not within 1Mi to 1Ti");

@@ -12,7 +12,7 @@ mod spans;
 
 use crate::api::Kind;
 use crate::diagnostics::{Code, FieldPath};
-use crate::model::{Device, ObjectKey, Pipeline};
+use crate::model::{Agent, AgentPool, Device, ObjectKey, Pipeline};
 
 pub use problem::Problem;
 pub use set::check_set;
@@ -44,6 +44,10 @@ pub enum Object {
     Device(Device),
     /// A Pipeline.
     Pipeline(Pipeline),
+    /// An AgentPool.
+    AgentPool(AgentPool),
+    /// An Agent.
+    Agent(Agent),
 }
 
 /// One document of a file.

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use super::{Identity, LoadedDocument, Object};
 use crate::api::{API_VERSION, GROUP, Kind};
 use crate::diagnostics::{Code, Diagnostic, FieldPath, Level};
+use crate::labels::{is_label_key, is_label_value, is_subdomain};
 use crate::model::ObjectKey;
 use crate::schema::check;
 use crate::suggest::{did_you_mean, shown, suggest};
@@ -61,7 +62,8 @@ pub(super) fn load(document: &mut LoadedDocument, value: &Value) {
     let mut found = Vec::new();
     let meta = metadata(map, &root, &mut found);
     document.identity = meta.as_ref().map(|m| Identity { kind, key: m.key.clone() });
-    let known = ["apiVersion", "kind", "metadata", "spec"];
+    // What only a cluster writes (`kubectl get -o yaml`) is passed over.
+    let known = ["apiVersion", "kind", "metadata", "spec", "status"];
     for key in map.keys().filter(|k| !known.contains(&k.as_str())) {
         let message = format!("no such field{}", did_you_mean(key, known));
         found.push(Diagnostic::new(Code::UnknownField, root.key(key), message));
@@ -83,6 +85,16 @@ pub(super) fn load(document: &mut LoadedDocument, value: &Value) {
                 let judged = validate::judge_pipeline(&usable, spec);
                 found.extend(judged.findings);
                 judged.object.map(Object::Pipeline)
+            }
+            Kind::AgentPool => {
+                let judged = validate::judge_agent_pool(&usable, spec);
+                found.extend(judged.findings);
+                judged.object.map(Object::AgentPool)
+            }
+            Kind::Agent => {
+                let judged = validate::judge_agent(&usable, spec);
+                found.extend(judged.findings);
+                judged.object.map(Object::Agent)
             }
         },
     };
@@ -174,54 +186,4 @@ fn is_label_name(text: &str) -> bool {
         && edge(text.chars().next())
         && edge(text.chars().next_back())
         && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
-}
-
-/// RFC 1123 subdomain: labels joined by dots, at most 253 characters.
-fn is_subdomain(text: &str) -> bool {
-    text.len() <= 253
-        && text.split('.').all(|label| {
-            // Kubernetes does not bound the labels of a subdomain by themselves.
-            !label.is_empty()
-                && !label.starts_with('-')
-                && !label.ends_with('-')
-                && label.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
-        })
-}
-
-fn is_label_value(text: &str) -> bool {
-    text.is_empty() || is_qualified(text)
-}
-
-fn is_label_key(text: &str) -> bool {
-    match text.split_once('/') {
-        Some((prefix, name)) => is_subdomain(prefix) && is_qualified(name),
-        None => is_qualified(text),
-    }
-}
-
-fn is_qualified(text: &str) -> bool {
-    let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
-    text.len() <= 63
-        && edge(text.chars().next())
-        && edge(text.chars().next_back())
-        && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_and_labels_are_those_of_kubernetes() {
-        for good in ["a", "furnace-1", "a.b-c.d", "0"] {
-            assert!(is_subdomain(good), "{good}");
-        }
-        for wrong in ["", "A", "-a", "a-", "a..b", ".a", "a_b", "é", &"a".repeat(254)] {
-            assert!(!is_subdomain(wrong), "{wrong}");
-        }
-        assert!(
-            is_label_key("app.kubernetes.io/name") && is_label_value("") && is_label_value("A_b.c")
-        );
-        assert!(!is_label_key("/name") && !is_label_key("a/b/c") && !is_label_value("a b"));
-    }
 }

@@ -67,6 +67,7 @@ fn device_at(addr: SocketAddr) -> Device {
             request: Duration::from_millis(300),
         },
         max_requests_per_second: None,
+        placement: Default::default(),
         location: Arc::new([]),
     }
 }

@@ -223,6 +223,7 @@ mod tests {
                 .collect(),
             timeouts: Timeouts { connect: Duration::from_secs(5), request: Duration::from_secs(2) },
             max_requests_per_second: None,
+            placement: Default::default(),
             location: Arc::new([]),
         }
     }

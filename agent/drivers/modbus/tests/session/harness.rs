@@ -51,6 +51,7 @@ pub fn device(port: u16, points: &[(&str, &str, u64)]) -> Device {
             .collect(),
         timeouts: Timeouts { connect: Duration::from_secs(2), request: Duration::from_millis(200) },
         max_requests_per_second: None,
+        placement: Default::default(),
         location: Arc::new([]),
     }
 }

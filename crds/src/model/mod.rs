@@ -7,7 +7,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::api::agent_pool::POOL_DEFAULT;
 use crate::modbus;
+
+mod agent;
+
+pub use agent::{Agent, AgentPool, Assignment, StateVolume};
 
 /// Namespace and name of one object; displayed as `namespace/name`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -74,6 +79,25 @@ pub struct Device {
     pub max_requests_per_second: Option<u32>,
     /// ISA-95 path, outermost level first; may be empty.
     pub location: Arc<[String]>,
+    /// Where in a cluster it is read; nothing that the agent itself looks at.
+    pub placement: Placement,
+}
+
+/// Where in a cluster a device is read. Its owner is the agent of one node until this is edited
+/// or the node is gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placement {
+    /// Name of the AgentPool, in the device's namespace.
+    pub pool: Arc<str>,
+    /// Labels that the node must all carry, beside those that the pool asks for.
+    pub node_selector: BTreeMap<String, String>,
+}
+
+impl Default for Placement {
+    /// What a device gets that asks for nothing: any node of the pool `default`.
+    fn default() -> Self {
+        Self { pool: POOL_DEFAULT.into(), node_selector: BTreeMap::new() }
+    }
 }
 
 /// The protocol of a device with its settings.
