@@ -6,10 +6,13 @@
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
-use sha2::{Digest, Sha256};
+use lineside_lab::key::of as key;
 
 /// Flags and libraries of the C peers; part of their key.
 pub const CC_FLAGS: [&str; 3] = ["-O2", "-Wall", "-Wextra"];
+
+/// The run of the lab that the end-to-end tests share.
+pub const E2E_RUN: &str = "e2e";
 
 /// The cache directory with the checkout whose entries are meant.
 #[derive(Clone, Debug)]
@@ -35,6 +38,11 @@ impl Cache {
     /// The directory itself.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// The folder in which every lab has its state.
+    pub fn labs(&self) -> PathBuf {
+        self.root.join("labs")
     }
 
     /// The pin list of the Python peers.
@@ -99,26 +107,4 @@ impl Cache {
 /// The file that is written last, so that an interrupted build is not taken for a whole one.
 pub fn completed(dir: &Path) -> PathBuf {
     dir.join(".complete")
-}
-
-/// Twelve hexadecimal digits over the parts and their lengths.
-fn key<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
-    let mut hash = Sha256::new();
-    for part in parts {
-        hash.update(part.len().to_be_bytes());
-        hash.update(part);
-    }
-    let digest = hash.finalize();
-    digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::key;
-
-    #[test]
-    fn keys_differ_when_bytes_move_between_parts() {
-        assert_ne!(key([b"ab".as_slice(), b"c"]), key([b"a".as_slice(), b"bc"]));
-        assert_eq!(key([b"ab".as_slice()]).len(), 12);
-    }
 }

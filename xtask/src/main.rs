@@ -6,6 +6,8 @@
 mod bench;
 mod fuzz;
 mod generate;
+mod image;
+mod lab;
 mod peers;
 mod process;
 mod results;
@@ -31,6 +33,7 @@ const EXAMPLES: &str = "\
 Examples:
   cargo xtask test                   everything that CI runs
   cargo xtask test unit integration  two suites of it
+  cargo xtask lab up                 a real Kubernetes on this machine
   cargo xtask gen                    write crds/*.yaml and the generated docs pages
   cargo xtask soak --seconds 3600    fuzz every target for an hour in total";
 
@@ -38,18 +41,19 @@ Examples:
 enum Command {
     /// Install the servers the tests need into a cache outside the checkout.
     ///
-    /// Debian packages, a Python environment with pinned peers, and the C peers. Does only what
-    /// is missing.
+    /// Debian packages, a Python environment with pinned peers, the C peers, and the lab's
+    /// Kubernetes, which takes ten minutes once. Does only what is missing.
     #[command(after_help = "\
 Examples:
   cargo xtask setup
   LINESIDE_CACHE=/var/cache/lineside cargo xtask setup")]
     Setup,
-    /// Start the device and the broker of examples/first, in the foreground.
-    #[command(after_help = "\
-Examples:
-  cargo xtask peers                  then, beside it: cargo run -- agent --config examples/first/")]
-    Peers,
+    /// Start real servers: those of examples/first in the foreground, or others in a lab.
+    Peers(peers::Args),
+    /// Run a real two-node Kubernetes on this machine; wants root.
+    Lab(lab::Args),
+    /// Make the images of agent and operator as OCI archives.
+    Image(image::Args),
     /// Write the generated files: crds/*.yaml and the pages of docs/reference made from types.
     #[command(after_help = "\
 Examples:
@@ -72,7 +76,7 @@ Examples:
         /// The suites to run; none: all.
         #[arg(value_enum)]
         suites: Vec<suites::Suite>,
-        /// Arguments for the test programs of `unit` and `integration`.
+        /// Arguments for the test programs of `unit`, `integration` and `e2e`.
         #[arg(last = true)]
         args: Vec<String>,
     },
@@ -144,7 +148,9 @@ fn run(command: &Command) -> Result<()> {
     let context = Context::new()?;
     match command {
         Command::Setup => setup::run(&context),
-        Command::Peers => peers::run(&context),
+        Command::Peers(args) => peers::run(&context, args),
+        Command::Lab(args) => lab::run(&context, args),
+        Command::Image(args) => image::run(&context, args),
         Command::Gen { check } => generate::run(&context, *check),
         Command::Test { suites, args } => suites::run(&context, suites, args),
         Command::Soak { seconds, targets } => {

@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
+use lineside_lab::binaries::Set;
 use xtask::cache::{CC_FLAGS, completed};
 
 use crate::Context;
 use crate::process::{command, output, run as run_command};
 
 /// A Debian package and a file that shows it is there: an absolute path, or a program name.
-const PACKAGES: [(&str, &str); 9] = [
+const PEERS: [(&str, &str); 7] = [
     ("mosquitto", "mosquitto"),
     ("mosquitto-clients", "mosquitto_sub"),
     ("libmodbus-dev", "/usr/include/modbus/modbus.h"),
@@ -19,8 +20,21 @@ const PACKAGES: [(&str, &str); 9] = [
     ("libc6-dev", "/usr/include/stdio.h"),
     ("g++", "c++"),
     ("python3", "python3"),
-    ("chromium", "chromium"),
-    ("chromium-driver", "chromedriver"),
+];
+
+/// What the tests need besides.
+const TESTS: [(&str, &str); 2] = [("chromium", "chromium"), ("chromium-driver", "chromedriver")];
+
+/// What the lab and the images need.
+const LAB: [(&str, &str); 8] = [
+    ("runc", "/usr/sbin/runc"),
+    ("containernetworking-plugins", "/usr/lib/cni/bridge"),
+    ("iproute2", "ip"),
+    ("nftables", "nft"),
+    ("dnsmasq-base", "dnsmasq"),
+    ("busybox-static", "/usr/share/doc/busybox-static"),
+    ("binutils", "strip"),
+    ("ca-certificates", "/usr/share/ca-certificates/mozilla"),
 ];
 
 /// Debian's hook that says whether a package may start its service on installation.
@@ -29,22 +43,45 @@ const SERVICE_POLICY: &str = "/usr/sbin/policy-rc.d";
 /// The release of cargo-deny that deny.toml is written for.
 const CARGO_DENY: &str = "0.20.2";
 
-/// Everything the integration tests need.
+/// Everything the tests need.
 pub fn run(context: &Context) -> Result<()> {
     let started = Instant::now();
+    let _alone = alone(context)?;
+    debian_packages(&[PEERS.as_slice(), &TESTS, &LAB].concat())?;
+    servers(context)?;
+    for set in [Set::Core, Set::Helm] {
+        set.build(context.cache.root())?;
+    }
+    done(context, started);
+    Ok(())
+}
+
+/// The servers that are no part of a cluster.
+pub fn peers(context: &Context) -> Result<()> {
+    let started = Instant::now();
+    let _alone = alone(context)?;
+    debian_packages(&PEERS)?;
+    servers(context)?;
+    done(context, started);
+    Ok(())
+}
+
+/// Clones share the cache: one at a time.
+fn alone(context: &Context) -> Result<File> {
     fs::create_dir_all(context.cache.root())?;
-    // Clones share the cache: one at a time.
     let lock = File::create(context.cache.root().join("setup.lock"))?;
     lock.lock()?;
-    debian_packages(&PACKAGES)?;
+    Ok(lock)
+}
+
+fn servers(context: &Context) -> Result<()> {
     python(context)?;
-    c_peers(context)?;
-    println!(
-        "setup: ready in {:.1} s ({})",
-        started.elapsed().as_secs_f64(),
-        context.cache.root().display()
-    );
-    Ok(())
+    c_peers(context)
+}
+
+fn done(context: &Context, started: Instant) {
+    let cache = context.cache.root().display();
+    println!("setup: ready in {:.1} s ({cache})", started.elapsed().as_secs_f64());
 }
 
 /// cargo-deny, built once into the cache.

@@ -7,7 +7,7 @@ use clap::ValueEnum;
 
 use crate::process::{self, cargo, command, run as run_command, run_tests};
 use crate::results::Tally;
-use crate::{Context, fuzz, generate, setup};
+use crate::{Context, fuzz, generate, image, lab, setup};
 
 /// A part of the tests, in the order they run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -26,6 +26,8 @@ pub enum Suite {
     Deny,
     /// Tests against real servers, and the crate graph.
     Integration,
+    /// Tests on a real two-node Kubernetes, with our images; wants root.
+    E2e,
     /// The fuzz targets, one minute each.
     Fuzz,
 }
@@ -135,8 +137,16 @@ fn one(
         }
         Suite::Integration => {
             run_command(cargo().args(["build", "--quiet", "-p", "lineside"]))?;
-            let tests = ["test", "-p", "lineside-tests", "--no-fail-fast", "--"];
-            run_tests(cargo().args(tests).args(args), tally)
+            let tests = ["test", "-p", "lineside-tests", "--lib", "--test", "integration"];
+            run_tests(cargo().args(tests).args(["--no-fail-fast", "--"]).args(args), tally)
+        }
+        Suite::E2e => {
+            image::for_tests(context)?;
+            let tests = ["test", "-p", "lineside-tests", "--test", "e2e", "--no-fail-fast", "--"];
+            let tested = run_tests(cargo().args(tests).args(args), tally);
+            // The test program is gone; the guard of its lab may still be at work.
+            lab::wait_for_tests(context)?;
+            tested
         }
         Suite::Fuzz => fuzz::run(context, &[], fuzz::Time::Each(FUZZ_SECONDS)),
     }

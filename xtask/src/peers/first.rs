@@ -1,5 +1,4 @@
-//! `cargo xtask peers`: the device and the broker that `examples/first` speaks of, as real
-//! servers in the foreground.
+//! The device and the broker that `examples/first` speaks of, as real servers in the foreground.
 
 use std::time::Duration;
 
@@ -16,7 +15,7 @@ const LOOK: Duration = Duration::from_millis(200);
 
 /// Runs both until one of them or this command ends; they end with it.
 pub fn run(context: &Context) -> Result<()> {
-    setup::run(context)?;
+    setup::peers(context)?;
     let log = context.target.join("peers.requests");
     std::fs::create_dir_all(&context.target)?;
     let mut device = process::command(context.cache.python()?);

@@ -1,0 +1,178 @@
+//! Servers in a lab: outside its cluster, at addresses that its pods reach and by names that
+//! its DNS knows.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use clap::ValueEnum;
+use lineside_lab::{Lab, Node, RunId};
+
+use crate::{Context, lab, setup};
+
+/// A server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Peer {
+    /// The MQTT broker.
+    Mosquitto,
+    /// A Modbus TCP device with the values of examples/first.
+    Pymodbus,
+    /// Another Modbus TCP device, of another maker.
+    Libmodbus,
+}
+
+impl Peer {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Mosquitto => "mosquitto",
+            Self::Pymodbus => "pymodbus",
+            Self::Libmodbus => "libmodbus",
+        }
+    }
+
+    /// Address and port, the same in every lab. The lab's DNS has it as `NAME.lab`.
+    fn endpoint(self) -> (&'static str, u16) {
+        match self {
+            Self::Mosquitto => ("172.30.0.10", 1883),
+            Self::Pymodbus => ("172.30.0.11", 502),
+            Self::Libmodbus => ("172.30.0.12", 502),
+        }
+    }
+}
+
+/// Starts those that do not run.
+pub fn up(context: &Context, run: &RunId, names: &[Peer]) -> Result<()> {
+    setup::peers(context)?;
+    let lab = lab::attach(context, run)?;
+    let dir = folder(&lab);
+    fs::create_dir_all(&dir)?;
+    for peer in chosen(names) {
+        if !is_running(&lab, *peer)? {
+            let (program, args) = invocation(context, *peer, &dir)?;
+            lab.spawn(peer.name(), Node::One, &program, args)?;
+        }
+    }
+    status(context, run)
+}
+
+/// Stops those that run.
+pub fn down(context: &Context, run: &RunId, names: &[Peer]) -> Result<()> {
+    let lab = lab::attach(context, run)?;
+    for peer in chosen(names) {
+        if is_running(&lab, *peer)? {
+            lab.program(peer.name())?.stop()?;
+        }
+    }
+    status(context, run)
+}
+
+/// Says where each is and whether it runs.
+pub fn status(context: &Context, run: &RunId) -> Result<()> {
+    let lab = lab::attach(context, run)?;
+    for peer in Peer::value_variants() {
+        let (address, port) = peer.endpoint();
+        let state = if is_running(&lab, *peer)? { "runs" } else { "stopped" };
+        let name = peer.name();
+        let log = lab.log(name);
+        println!("{name:<10} {state:<8} {address}:{port:<5} {name}.lab  {}", log.display());
+    }
+    Ok(())
+}
+
+fn chosen(names: &[Peer]) -> &[Peer] {
+    if names.is_empty() { Peer::value_variants() } else { names }
+}
+
+fn is_running(lab: &Lab, peer: Peer) -> Result<bool> {
+    Ok(lab.programs()?.iter().any(|(name, running)| name == peer.name() && *running))
+}
+
+/// Configurations and what the devices write down about requests.
+fn folder(lab: &Lab) -> PathBuf {
+    lab.layout().dir().join("peers")
+}
+
+fn invocation(context: &Context, peer: Peer, dir: &Path) -> Result<(PathBuf, Vec<String>)> {
+    let (address, port) = peer.endpoint();
+    let requests = dir.join(format!("{}.requests", peer.name())).display().to_string();
+    let port_text = port.to_string();
+    Ok(match peer {
+        Peer::Mosquitto => {
+            let config = dir.join("mosquitto.conf");
+            let data = dir.join("mosquitto-data");
+            fs::create_dir_all(&data)?;
+            fs::write(&config, mosquitto(address, port, &data)).context("mosquitto.conf")?;
+            (PathBuf::from("mosquitto"), vec!["-c".into(), config.display().to_string()])
+        }
+        Peer::Pymodbus => {
+            let script = context.workspace.join("tests/peers/pymodbus_server.py");
+            // A copy: edit it and send SIGHUP to change the device's faults.
+            let fixture = dir.join("pymodbus.json");
+            fs::copy(context.workspace.join("examples/first/peer.json"), &fixture)?;
+            let (script, fixture) = (script.display().to_string(), fixture.display().to_string());
+            let words = [
+                &script,
+                "--fixture",
+                &fixture,
+                "--log",
+                &requests,
+                "--host",
+                address,
+                "--port",
+                &port_text,
+            ];
+            (context.cache.python()?, words.map(str::to_owned).to_vec())
+        }
+        Peer::Libmodbus => {
+            let words = [
+                "--log",
+                &requests,
+                "--host",
+                address,
+                "--port",
+                &port_text,
+                "--set",
+                "3:0:float_abcd:21.5",
+                "--set",
+                "3:2:int16:7",
+                "--set",
+                "1:0:bit:1",
+            ];
+            let program = context.cache.c_peers()?.join("libmodbus_server");
+            (program, words.map(str::to_owned).to_vec())
+        }
+    })
+}
+
+fn mosquitto(address: &str, port: u16, data: &Path) -> String {
+    // As root it would otherwise change to a user that cannot write here.
+    format!(
+        "listener {port} {address}\n\
+         allow_anonymous true\n\
+         user root\n\
+         persistence true\n\
+         persistence_location {}/\n\
+         max_queued_messages 0\n\
+         log_dest stderr\n",
+        data.display()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Peer;
+    use clap::ValueEnum as _;
+
+    #[test]
+    fn no_two_servers_have_one_address_and_all_are_the_labs() {
+        let mut addresses: Vec<_> =
+            Peer::value_variants().iter().map(|peer| peer.endpoint().0).collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        assert_eq!(addresses.len(), Peer::value_variants().len());
+        for address in addresses {
+            let last = address.strip_prefix("172.30.0.").unwrap().parse::<u8>().unwrap();
+            assert!((10..=19).contains(&last), "{address}");
+        }
+    }
+}
