@@ -1,0 +1,4 @@
+//! Single cases, and a world in which everything happens in every order.
+
+mod cases;
+mod world;

@@ -1,0 +1,46 @@
+//! Which Secrets an object names, by name only. Pure; the operator never reads one.
+
+use std::collections::BTreeSet;
+
+use lineside_crds::diagnostics::{Code, Diagnostic, FieldPath};
+use lineside_crds::model::{Pipeline, SinkKind};
+
+/// One finding per Secret that a pipeline names and one of these pools does not mount. `pools`
+/// are the pools whose agents run it, with what each mounts.
+pub fn not_mounted<'a>(
+    pipeline: &Pipeline,
+    pools: impl IntoIterator<Item = (&'a str, &'a BTreeSet<String>)> + Clone,
+) -> Vec<Diagnostic> {
+    let mut findings = Vec::new();
+    for (field, secret) in named(pipeline) {
+        let missing = pools.clone().into_iter().find(|(_, mounted)| !mounted.contains(&secret));
+        if let Some((pool, _)) = missing {
+            let message =
+                format!("Secret {secret} is not in credentialSecrets of AgentPool {pool}");
+            findings.push(Diagnostic::new(Code::SecretNotListed, field, message));
+        }
+    }
+    findings
+}
+
+/// Where a pipeline names which Secret.
+fn named(pipeline: &Pipeline) -> Vec<(FieldPath, String)> {
+    let mut all = Vec::new();
+    for (index, sink) in pipeline.sinks.iter().enumerate() {
+        let SinkKind::Mqtt(mqtt) = &sink.kind else { continue };
+        let at = FieldPath::spec().key("sinks").index(index).key("mqtt");
+        if let Some(credentials) = &mqtt.credentials {
+            all.push((at.key("credentialsRef").key("secret"), credentials.username.secret.clone()));
+        }
+        let Some(tls) = &mqtt.tls else { continue };
+        let at = at.key("tls");
+        if let Some(ca) = &tls.ca {
+            all.push((at.key("caRef").key("secret"), ca.secret.clone()));
+        }
+        if let Some(client) = &tls.client {
+            all.push((at.key("certRef").key("secret"), client.cert.secret.clone()));
+            all.push((at.key("keyRef").key("secret"), client.key.secret.clone()));
+        }
+    }
+    all
+}

@@ -1,0 +1,108 @@
+//! What is said of the user's objects: conditions, health, code (contracts, section 2).
+//!
+//! ```text
+//! object, findings, placement, Agent.status, Lease, pod  ->  Judgement  ->  status
+//!                                                            (device, pipeline, pool)   (conditions)
+//! ```
+//!
+//! Everything here is a function of values. A [`Judgement`] says what holds now; [`conditions`]
+//! makes conditions of it, in which a time changes only when a status flips.
+
+pub mod agent;
+pub mod conditions;
+pub mod device;
+pub mod pipeline;
+pub mod pod;
+pub mod pool;
+mod report;
+mod words;
+
+#[cfg(test)]
+mod kstatus;
+#[cfg(test)]
+mod tests;
+
+use lineside_crds::api::status::{ConditionStatus, Health};
+use lineside_crds::diagnostics::conditions::Word;
+use lineside_crds::diagnostics::{Code, Diagnostic};
+
+pub use agent::{AgentView, Standing};
+pub use conditions::conditions;
+pub use pod::PodState;
+
+/// One condition without its type and its times.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Whether it holds.
+    pub status: ConditionStatus,
+    /// CamelCase, of the diagnostics registry or its words.
+    pub reason: String,
+    /// For people: code, what was found, the next command. Empty when nothing is to be said.
+    pub message: String,
+}
+
+impl Claim {
+    /// It holds, and there is nothing to explain.
+    pub fn holds(word: Word) -> Self {
+        Self::plain(ConditionStatus::True, word)
+    }
+
+    /// A status with a word that explains nothing bad.
+    pub fn plain(status: ConditionStatus, word: Word) -> Self {
+        Self { status, reason: word.name().to_owned(), message: String::new() }
+    }
+
+    /// A status that a code explains.
+    pub fn explained(status: ConditionStatus, code: Code, message: String) -> Self {
+        Self { status, reason: code.reason().to_owned(), message }
+    }
+
+    /// The same with another status.
+    fn but(&self, status: ConditionStatus) -> Self {
+        Self { status, ..self.clone() }
+    }
+}
+
+/// What stands beside Ready while it is true.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Beside {
+    /// Work goes on, or something is awaited that may come by itself.
+    Reconciling(Claim),
+    /// Nothing changes until a person acts.
+    Stalled(Claim),
+}
+
+/// What is said of one object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judgement {
+    /// The spec is valid and what it names is there.
+    pub accepted: Claim,
+    /// The agent runs this generation; `None` for a kind that no agent runs.
+    pub programmed: Option<Claim>,
+    /// There is a connection; `None` for a kind that has none.
+    pub connected: Option<Claim>,
+    /// It does what it is for.
+    pub ready: Claim,
+    /// What stands beside it.
+    pub beside: Option<Beside>,
+    /// How well it works.
+    pub health: Health,
+    /// The code of what is wrong, as in `status.code`.
+    pub code: Option<String>,
+}
+
+/// What validation and references say of an object, before any agent is asked.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Findings {
+    /// Errors of the spec, or what cannot be decoded; the first one gives the reason.
+    pub errors: Vec<Diagnostic>,
+}
+
+impl Findings {
+    /// The claim of a refused spec, and its code.
+    fn refusal(&self) -> Option<(Claim, Code)> {
+        let first = self.errors.first()?;
+        let message = words::findings(&self.errors);
+        Some((Claim::explained(ConditionStatus::False, first.code, message), first.code))
+    }
+}
