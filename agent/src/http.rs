@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
@@ -12,6 +13,7 @@ use axum::routing::get;
 use lineside_pipeline::metrics::{AgentNumbers, render};
 use tokio::net::TcpListener;
 
+use crate::api::serve::{self, Bounds};
 use crate::standalone::Shown;
 
 /// Binds the address.
@@ -26,11 +28,24 @@ pub async fn bind(address: SocketAddr) -> anyhow::Result<(TcpListener, SocketAdd
     Ok((listener, bound))
 }
 
+/// What the network may take: a few scrapers and probes, each for a short while.
+const BOUNDS: Bounds =
+    Bounds { connections: 64, request: Duration::from_secs(10), answer: Duration::from_secs(10) };
+
 /// Serves until dropped.
-pub async fn serve(listener: TcpListener, shown: Arc<Shown>) -> std::io::Result<()> {
-    let ready = shown.clone();
+pub async fn serve(listener: TcpListener, shown: Arc<Shown>) {
+    let (alive, ready) = (shown.clone(), shown.clone());
     let app = Router::new()
-        .route("/livez", get(async || "ok\n"))
+        .route(
+            "/livez",
+            get(move || async move {
+                if alive.watchdog.is_alive() {
+                    (StatusCode::OK, "ok\n")
+                } else {
+                    (StatusCode::SERVICE_UNAVAILABLE, "the agent does not turn\n")
+                }
+            }),
+        )
         .route(
             "/readyz",
             get(move || async move {
@@ -41,8 +56,9 @@ pub async fn serve(listener: TcpListener, shown: Arc<Shown>) -> std::io::Result<
                 }
             }),
         )
-        .route("/metrics", get(move || async move { metrics(&shown) }));
-    axum::serve(listener, app).await
+        .route("/metrics", get(move || async move { metrics(&shown) }))
+        .fallback(async || (StatusCode::NOT_FOUND, "there is /metrics, /livez and /readyz\n"));
+    serve::serve(listener, app, BOUNDS).await;
 }
 
 fn metrics(shown: &Shown) -> axum::response::Response {

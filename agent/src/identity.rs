@@ -8,12 +8,14 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 
+use crate::cluster;
+
 /// The state directory, locked for this process.
 #[derive(Debug)]
 pub struct State {
     /// The directory.
     pub dir: PathBuf,
-    /// Random id, kept in the directory.
+    /// Unique id of the agent, part of every client id.
     pub uid: Arc<str>,
     /// Held as long as the process lives: two agents with one identity would take each other's
     /// MQTT sessions.
@@ -21,11 +23,12 @@ pub struct State {
 }
 
 impl State {
-    /// Opens (and makes) the directory and takes the lock.
+    /// Opens (and makes) the directory and takes the lock. The id is that of the Agent object in
+    /// a cluster, else a random one that is kept in the directory.
     ///
     /// # Errors
     /// When the directory cannot be written or another agent uses it.
-    pub fn open(dir: &Path) -> anyhow::Result<Self> {
+    pub fn open(dir: &Path, agent_object: Option<&Arc<str>>) -> anyhow::Result<Self> {
         std::fs::create_dir_all(dir)
             .with_context(|| format!("make state directory {} (--state DIR)", dir.display()))?;
         let path = dir.join("agent.lock");
@@ -45,7 +48,11 @@ impl State {
                 return Err(e).with_context(|| format!("lock {}", path.display()));
             }
         }
-        Ok(Self { dir: dir.to_owned(), uid: uid(dir)?, _lock: lock })
+        let uid = match agent_object {
+            Some(uid) => uid.clone(),
+            None => uid(dir)?,
+        };
+        Ok(Self { dir: dir.to_owned(), uid, _lock: lock })
     }
 }
 
@@ -74,8 +81,12 @@ fn is_uid(text: &str) -> bool {
     text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
-/// The default state directory: `$XDG_STATE_HOME/lineside`, else `~/.local/state/lineside`.
+/// The default state directory: inside an agent's pod its state volume, else
+/// `$XDG_STATE_HOME/lineside`, else `~/.local/state/lineside`.
 pub fn default_dir() -> Option<PathBuf> {
+    if std::env::var_os(cluster::identity::AGENT_UID).is_some() {
+        return Some(cluster::identity::STATE_DIR.into());
+    }
     let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
     absolute("XDG_STATE_HOME")
         .or_else(|| absolute("HOME").map(|home| home.join(".local/state")))
@@ -121,11 +132,11 @@ mod tests {
     #[test]
     fn the_id_is_kept_and_a_second_agent_is_refused() {
         let dir = tempfile::tempdir().unwrap();
-        let first = State::open(dir.path()).unwrap();
-        let second = State::open(dir.path()).unwrap_err().to_string();
+        let first = State::open(dir.path(), None).unwrap();
+        let second = State::open(dir.path(), None).unwrap_err().to_string();
         assert!(second.contains("another agent") && second.contains("--state"), "{second}");
         let uid = first.uid.clone();
         drop(first);
-        assert_eq!(State::open(dir.path()).unwrap().uid, uid);
+        assert_eq!(State::open(dir.path(), None).unwrap().uid, uid);
     }
 }

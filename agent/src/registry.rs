@@ -27,7 +27,7 @@ pub fn sink(kind: &SinkKind) -> Result<Arc<dyn Sink>, Fault> {
         #[allow(unreachable_patterns, reason = "reachable when a sink's feature is off")]
         other => {
             let text = format!("this build has no sink for {}", other.type_name());
-            Err(Fault::new(FaultClass::Config, Code::ConfigRejected, text))
+            Err(Fault::new(FaultClass::Config, Code::NotInThisBuild, text))
         }
     }
 }

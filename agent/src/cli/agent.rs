@@ -1,4 +1,4 @@
-//! `lineside agent --config DIR`: the agent without Kubernetes.
+//! `lineside agent --config DIR`: the agent without Kubernetes; with `--cluster` as a pod of one.
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;
@@ -11,6 +11,9 @@ use tracing_subscriber::EnvFilter;
 
 use super::Exit;
 use crate::api::listen::PageAt;
+use crate::cluster::Cluster;
+use crate::cluster::client::{ACCOUNT_DIR, Server};
+use crate::cluster::identity::Pod;
 use crate::identity::{self, State};
 use crate::standalone::{self, Standalone};
 
@@ -28,6 +31,10 @@ pub struct Args {
     /// Directory with DeviceConnection and Pipeline YAML (*.yaml, *.yml)
     #[arg(long, value_name = "DIR")]
     config: PathBuf,
+    /// Run as a pod that the operator made: --config is the volume that it fills, and the API
+    /// server is told how the agent is
+    #[arg(long, conflicts_with = "name")]
+    cluster: bool,
     /// Directory with secrets: DIR/<secret>/<key>, the layout of mounted Kubernetes Secrets
     #[arg(long, value_name = "DIR")]
     secrets: Option<PathBuf>,
@@ -72,14 +79,19 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     if let Some(dir) = args.secrets.as_deref().filter(|d| !d.is_dir()) {
         bail!("--secrets {} is not a directory", dir.display());
     }
+    let cluster = if args.cluster { Some(cluster()?) } else { None };
     let Some(state_dir) = args.state.clone().or_else(identity::default_dir) else {
         bail!("no home directory for the state; give one with --state DIR");
     };
     let agent = Standalone {
         config: args.config,
         secrets: args.secrets,
-        state: State::open(&state_dir)?,
-        name: args.name.unwrap_or_else(identity::host_name),
+        state: State::open(&state_dir, cluster.as_ref().map(|c| &c.pod.uid))?,
+        name: match &cluster {
+            Some(cluster) => cluster.pod.agent.clone(),
+            None => args.name.unwrap_or_else(identity::host_name),
+        },
+        cluster,
         http: args.http,
         page: args.page.unwrap_or_default(),
         drain: Duration::from_secs(args.drain_seconds),
@@ -88,6 +100,16 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         let end = standalone::told_to_end()?;
         agent.run(end, |_, _| ()).await
     })
+}
+
+/// What the operator and the kubelet say to a pod.
+fn cluster() -> anyhow::Result<Cluster> {
+    let get = |name: &str| std::env::var(name).ok();
+    let pod = Pod::read(get, identity::host_name())?;
+    let Some(server) = Server::read(get) else {
+        bail!("KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set as in a pod");
+    };
+    Ok(Cluster { pod, server, account: ACCOUNT_DIR.into() })
 }
 
 /// Starts the log on standard error.

@@ -1,6 +1,7 @@
 //! The commands. Exit codes: 0 ok, 1 findings, 2 usage, 3 unreachable.
 
 mod agent;
+mod check;
 mod completions;
 #[cfg(feature = "demo")]
 mod demo;
@@ -8,6 +9,7 @@ mod explain;
 mod local;
 mod man;
 mod overview;
+pub mod plugin;
 mod read;
 mod status;
 mod tap;
@@ -58,6 +60,8 @@ enum Command {
     Top(top::Args),
     /// Look at values as they flow: raw bytes, decoded sample, delivery side by side
     Tap(tap::Args),
+    /// Say whether everything is there that an agent needs: devices, brokers, secrets, cluster
+    Check(check::Args),
     /// Say what a diagnostics code means and what to do
     Explain(explain::Args),
     /// Print the script that completes commands and options in a shell
@@ -107,6 +111,7 @@ impl Cli {
             Command::Status(args) => status::run(&args),
             Command::Top(args) => top::run(&args),
             Command::Tap(args) => tap::run(&args),
+            Command::Check(args) => check::run(&args),
             Command::Explain(args) => explain::run(&args),
             Command::Completions(args) => completions::run(&args),
             Command::Man(args) => man::run(&args),

@@ -1,7 +1,10 @@
-//! The agent without Kubernetes: engine, configuration directory, and what it shows, from start
-//! to a clean end. `lineside agent` and `lineside demo` both run this.
+//! The running agent: engine, configuration, and what it shows, from start to a clean end.
+//! `lineside agent` and `lineside demo` both run this. In a cluster the configuration is a mounted
+//! set instead of a directory of files, and the agent also tells the API server how it is.
 
+mod mounted;
 mod watch;
+pub mod watchdog;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -22,12 +25,20 @@ use tokio::task::JoinSet;
 
 use crate::api::listen::{self, PageAt};
 use crate::cli::Exit;
+use crate::cluster::Cluster;
+use crate::cluster::source::Source;
 use crate::identity::State;
 use crate::{api, http, page, registry};
 use watch::Watch;
+use watchdog::Watchdog;
 
 /// How often the configuration directory is looked at.
 const CONFIG_PERIOD: Duration = Duration::from_millis(500);
+
+/// How long a pipeline that was removed from an agent of a cluster may take to deliver what it
+/// holds: the default of a pool's `drainTimeoutSeconds`. It may well have been moved to another
+/// agent with its last device, so nobody thinks of it as deleted.
+const LINGER: Duration = Duration::from_secs(3600);
 
 /// Most threads of the runtime: two carry millions of points per second (docs/reference/bench.md),
 /// and every further one costs memory and wakes up for nothing.
@@ -35,8 +46,10 @@ const WORKERS: usize = 2;
 
 /// What an agent is started with.
 pub struct Standalone {
-    /// Directory of YAML.
+    /// Directory of YAML; in a cluster the mounted set.
     pub config: PathBuf,
+    /// What makes it an agent of a cluster.
+    pub cluster: Option<Cluster>,
     /// Directory of secrets.
     pub secrets: Option<PathBuf>,
     /// Identity and lock.
@@ -75,6 +88,8 @@ pub struct Shown {
     pub ready: AtomicBool,
     /// Start of the process.
     pub started: Instant,
+    /// Whether the agent still turns.
+    pub watchdog: Watchdog,
 }
 
 /// Where a running agent can be reached.
@@ -105,6 +120,9 @@ impl Standalone {
             agent_uid: self.state.uid.clone(),
             agent: self.name.as_str().into(),
         });
+        if self.cluster.is_some() {
+            engine = engine.with_linger(LINGER);
+        }
         let shown = Arc::new(Shown {
             agent: self.name.clone(),
             config: self.config.clone(),
@@ -117,6 +135,7 @@ impl Standalone {
             config_rejected: 0.into(),
             ready: false.into(),
             started: Instant::now(),
+            watchdog: Watchdog::default(),
         });
         let (listener, address) = http::bind(self.http).await?;
         let page_listener = listen::bind_page(self.page).await?;
@@ -125,12 +144,12 @@ impl Standalone {
             None => None,
         };
         let (socket, socket_file) = listen::bind_socket(&self.state.dir)?;
-        let routes = api::router(shown.clone());
         let mut servers = JoinSet::new();
         servers.spawn(http::serve(listener, shown.clone()));
-        servers.spawn(listen::serve_socket(socket, routes.clone()));
+        servers.spawn(listen::serve_socket(socket, api::router(shown.clone())));
         if let Some(listener) = page_listener {
-            servers.spawn(listen::serve_page(listener, routes.merge(page::router())));
+            let routes = api::router(shown.clone()).merge(page::router());
+            servers.spawn(listen::serve_page(listener, routes));
         }
         let version = env!("CARGO_PKG_VERSION");
         let page = page_address.map_or_else(|| "off".to_owned(), |a| a.to_string());
@@ -138,19 +157,42 @@ impl Standalone {
         up(Addresses { http: address, page: page_address }, &shown);
 
         let mut watch = Watch::new(&self.config);
+        let mut source = self
+            .cluster
+            .as_ref()
+            .map(|cluster| Source::new(cluster.pod.clone(), &self.config, &self.state.dir));
+        let mut reporters = match (&self.cluster, &source) {
+            (Some(cluster), Some(source)) => cluster.report(shown.clone(), source.standing()),
+            _ => JoinSet::new(),
+        };
         let mut period = tokio::time::interval(CONFIG_PERIOD);
         tokio::pin!(end);
         loop {
             tokio::select! {
-                _ = period.tick() => watch.look(&mut engine, &shown).await,
+                _ = period.tick() => {
+                    shown.watchdog.turn();
+                    engine.tidy().await;
+                    match &mut source {
+                        None => watch.look(&mut engine, &shown).await,
+                        Some(source) => {
+                            mounted::look(source, &mut watch, &mut engine, &shown).await;
+                        }
+                    }
+                }
                 () = &mut end => break,
                 Some(ended) = servers.join_next() => {
-                    ended.context("serve http")?.context("serve http")?;
+                    ended.context("serve http")?;
                     bail!("the http server ended");
+                }
+                Some(ended) = reporters.join_next() => {
+                    ended.context("tell the API server")?;
+                    bail!("the reports to the API server ended");
                 }
             }
         }
         tracing::info!("Agent ends");
+        // What ends is no state of the devices that is worth telling.
+        reporters.shutdown().await;
         let given_up = engine.shutdown(self.drain).await;
         servers.shutdown().await;
         drop(socket_file);

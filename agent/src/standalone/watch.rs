@@ -5,15 +5,15 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use lineside_core::{Clock as _, SystemClock};
-use lineside_crds::diagnostics::Level;
+use lineside_crds::diagnostics::{Code, Level};
 use lineside_crds::yaml::Problem;
 use lineside_pipeline::Engine;
-use lineside_pipeline::health::Health;
-use lineside_pipeline::journal::{Entry, Journal};
+use lineside_pipeline::health::{Health, Verdict as Judged};
+use lineside_pipeline::journal::Journal;
 
 use super::Shown;
-use crate::config::book::Book;
-use crate::config::scan::{self, Fingerprint};
+use crate::config::book::{Book, Verdict};
+use crate::config::scan::{self, Fingerprint, ScannedFile};
 
 /// The configuration directory and what was last seen of it.
 pub(super) struct Watch<'a> {
@@ -22,17 +22,30 @@ pub(super) struct Watch<'a> {
     seen: Option<Fingerprint>,
     /// A change that was seen once: somebody may still be writing.
     settling: Option<Fingerprint>,
+    /// Looks in a row at a directory that cannot be listed.
+    missed: u32,
     reported: Vec<Problem>,
 }
 
+/// Looks in a row that find no directory before it counts as gone: somebody may swap it.
+const GONE: u32 = 2;
+
 impl<'a> Watch<'a> {
     pub(super) fn new(dir: &'a Path) -> Self {
-        Self { dir, book: Book::default(), seen: None, settling: None, reported: Vec::new() }
+        let (seen, settling, reported) = (None, None, Vec::new());
+        Self { dir, book: Book::default(), seen, settling, missed: 0, reported }
     }
 
     pub(super) async fn look(&mut self, engine: &mut Engine, shown: &Shown) {
+        if let Err(error) = std::fs::read_dir(self.dir) {
+            return self.miss(&error.to_string(), shown);
+        }
         let now = Fingerprint::of(self.dir);
-        if self.seen.as_ref() == Some(&now) {
+        let back = self.missed >= GONE;
+        if !back {
+            self.missed = 0;
+        }
+        if !back && self.seen.as_ref() == Some(&now) {
             self.settling = None;
             return;
         }
@@ -44,24 +57,61 @@ impl<'a> Watch<'a> {
         }
         let files = match scan::read_dir(self.dir) {
             Ok(files) => files,
-            Err(error) => {
-                // The directory is gone (or being swapped): what runs goes on.
-                if self.seen.take().is_some() {
-                    tracing::error!(error = format!("{error:#}"), "Configuration is not readable");
-                }
-                return;
-            }
+            Err(error) => return self.miss(&format!("{:#}", error.root_cause()), shown),
         };
-        self.seen = Some(now);
-        let verdict = self.book.turn(&files);
+        (self.seen, self.missed) = (Some(now), 0);
+        self.take(&files, |_| (), engine, shown).await;
+    }
+
+    /// The directory cannot be listed now. What runs goes on.
+    fn miss(&mut self, error: &str, shown: &Shown) {
+        self.missed = self.missed.saturating_add(1);
+        if self.missed == GONE {
+            let problem = Problem {
+                code: Code::FileUnreadable,
+                file: self.dir.display().to_string(),
+                line: 1,
+                column: 1,
+                field: String::new(),
+                message: format!("the configuration cannot be read: {error}; what runs goes on"),
+                object: None,
+            };
+            self.add(problem, shown);
+        }
+    }
+
+    /// Shows a problem of the configuration as a whole, beside those of what was read last, until
+    /// the next reading.
+    pub(super) fn add(&mut self, problem: Problem, shown: &Shown) {
+        if self.reported.contains(&problem) {
+            return;
+        }
+        let mut problems = self.reported.clone();
+        problems.push(problem);
+        self.record(&problems, &shown.windows.journal);
+        self.report(&problems);
+        shown.config_problems.store(errors(&problems), Ordering::Relaxed);
+        *shown.problems.lock().unwrap_or_else(PoisonError::into_inner) = problems;
+    }
+
+    /// Applies what was read. `finish` has the last word on what shall run.
+    pub(super) async fn take(
+        &mut self,
+        files: &[ScannedFile],
+        finish: impl FnOnce(&mut Verdict),
+        engine: &mut Engine,
+        shown: &Shown,
+    ) {
+        let mut verdict = self.book.turn(files);
+        finish(&mut verdict);
         self.record(&verdict.problems, &shown.windows.journal);
         self.report(&verdict.problems);
-        let errors = verdict.problems.iter().filter(|p| p.code.level() == Level::Error).count();
+        let errors = errors(&verdict.problems);
         let (devices, pipelines) = (verdict.desired.devices.len(), verdict.desired.pipelines.len());
         engine.apply(verdict.desired).await;
         *shown.problems.lock().unwrap_or_else(PoisonError::into_inner) = verdict.problems;
         shown.config_applied.fetch_add(1, Ordering::Relaxed);
-        shown.config_problems.store(errors as u64, Ordering::Relaxed);
+        shown.config_problems.store(errors, Ordering::Relaxed);
         shown.config_rejected.store(verdict.rejected as u64, Ordering::Relaxed);
         shown.ready.store(true, Ordering::Relaxed);
         tracing::info!(
@@ -75,14 +125,9 @@ impl<'a> Watch<'a> {
 
     /// Puts what is new and what is corrected since the last reading into the journal.
     fn record(&self, problems: &[Problem], journal: &Journal) {
-        let entry = |p: &Problem, health, reason, code, message: &str| Entry {
-            number: 0,
-            time: SystemClock.now(),
-            subject: format!("config {}:{}:{}", p.file, p.line, p.column),
-            health,
-            reason,
-            code,
-            message: message.to_owned(),
+        let note = |p: &Problem, verdict: Judged| {
+            let subject = format!("config {}:{}:{}", p.file, p.line, p.column);
+            journal.note(SystemClock.now(), subject, &verdict);
         };
         // An edit may move a problem to another line, which makes it neither new nor corrected.
         let known =
@@ -90,14 +135,16 @@ impl<'a> Watch<'a> {
         let new = problems.iter().filter(|p| !known(p));
         let gone = self.reported.iter().filter(|old| !problems.iter().any(|p| same(p, old)));
         for p in gone {
-            let text = format!("{} is corrected", p.code.reason());
-            journal.add(entry(p, Health::Healthy, "Corrected", None, &text));
+            let message = format!("{} is corrected", p.code.reason());
+            let health = Health::Healthy;
+            note(p, Judged { health, reason: "Corrected", code: None, message });
         }
         for p in new {
             // A warning refuses nothing.
             let error = p.code.level() == Level::Error;
             let health = if error { Health::Degraded } else { Health::Healthy };
-            journal.add(entry(p, health, p.code.reason(), Some(p.code), &p.message));
+            let (reason, code) = (p.code.reason(), Some(p.code));
+            note(p, Judged { health, reason, code, message: p.message.clone() });
         }
     }
 
@@ -132,6 +179,10 @@ impl<'a> Watch<'a> {
         }
         self.reported = problems.to_vec();
     }
+}
+
+fn errors(problems: &[Problem]) -> u64 {
+    problems.iter().filter(|p| p.code.level() == Level::Error).count() as u64
 }
 
 /// The same problem, wherever it is in the file.
