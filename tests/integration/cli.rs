@@ -1,5 +1,6 @@
 //! The command line against real servers and files: answers and exit codes.
 
+use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::{Duration, Instant};
 
@@ -54,7 +55,11 @@ fn read_shows_the_wire_address_the_bytes_and_the_value_that_the_peer_holds() {
     let report: Value = serde_json::from_slice(&some.stdout).unwrap();
     assert_eq!(report["points"][0]["value"], json!(21.5));
     assert_eq!(report["points"][1]["quality"], json!("Bad"));
-    assert_eq!(report["points"][1]["code"], json!("LNS-2011"));
+    let (well, ill) = (&report["points"][0], &report["points"][1]);
+    assert_eq!(ill["code"], json!("LNS-2011"));
+    assert!(ill["next"].as_str().unwrap().contains("manual"), "{ill}");
+    assert!(ill["message"].as_str().unwrap().contains("exception 2"), "{ill}");
+    assert_eq!((&well["code"], &well["next"]), (&Value::Null, &Value::Null));
 }
 
 #[test]
@@ -77,11 +82,24 @@ fn read_says_what_is_wrong_with_host_port_unit_and_address() {
         ),
     ];
     for (url, point, exit, says) in cases {
+        let asked = Instant::now();
         let output = lineside(["read", &url, "--point", point]).unwrap();
+        let took = asked.elapsed();
+        println!("read {url} {point} answered within {took:?}; promised is a second");
+        assert!(took < Duration::from_secs(3), "{url} {point}: {took:?}");
         let all = text(&output.stdout) + &text(&output.stderr);
         assert_eq!(code(&output), exit, "{url} {point}: {all}");
         assert!(all.contains(says), "{url} {point}: no {says:?} in {all}");
         assert!(all.contains("Next:"), "{url} {point}: no next step in {all}");
+        // For programs: one object, with the code and the next step wherever the device was asked.
+        let output = lineside(["read", &url, "--point", point, "-o", "json"]).unwrap();
+        assert_eq!(code(&output), exit, "{url} {point}");
+        if exit != 2 {
+            let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+            let told = report.get("error").unwrap_or(&report["points"][0]);
+            assert_eq!(told["code"], json!(says), "{report:#}");
+            assert!(!told["next"].as_str().unwrap().is_empty(), "{report:#}");
+        }
     }
 }
 
@@ -106,16 +124,40 @@ fn validate_tells_every_problem_with_its_line_and_every_example_is_valid() {
     }
     assert!(text(&output.stdout).contains("url"), "did you mean url?");
 
-    let examples = tools::workspace().join("examples");
-    let mut checked = 0;
-    for folder in std::fs::read_dir(&examples).unwrap() {
-        let folder = folder.unwrap().path();
-        let args = ["validate", "--deny-warnings", "-f", folder.to_str().unwrap()];
+    let folder = tools::workspace().join("examples");
+    let sets = folders(&folder).into_iter().filter(|set| !set.ends_with("kubernetes"));
+    for set in sets.chain(folders(&folder.join("kubernetes"))) {
+        let mut files = Vec::new();
+        examples(&set, &mut files);
+        assert!(!files.is_empty(), "{}", set.display());
+        let files = files.iter().flat_map(|file| ["-f", file.as_str()]);
+        let args = ["validate", "--deny-warnings"].into_iter().chain(files);
         let output = lineside(args).unwrap();
-        assert_eq!(code(&output), 0, "{}: {}", folder.display(), text(&output.stdout));
-        checked += 1;
+        let said = text(&output.stdout) + &text(&output.stderr);
+        assert_eq!(code(&output), 0, "{}: {said}", set.display());
     }
-    assert!(checked > 0);
+}
+
+fn folders(folder: &Path) -> Vec<PathBuf> {
+    let inside = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    inside.filter(|path| path.is_dir()).collect()
+}
+
+/// The files of our objects below a folder.
+fn examples(folder: &Path, found: &mut Vec<String>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            examples(&path, found);
+        } else if path.extension().is_some_and(|end| end == "yaml")
+            && std::fs::read_to_string(&path)
+                .unwrap()
+                .lines()
+                .any(|line| line.starts_with("apiVersion: lineside.dev/"))
+        {
+            found.push(path.display().to_string());
+        }
+    }
 }
 
 #[test]

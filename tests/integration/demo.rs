@@ -12,6 +12,7 @@ use lineside_tests::dir::TestDir;
 use lineside_tests::process::Server;
 use lineside_tests::samples::{self, Arrived};
 use lineside_tests::subscriber::Subscriber;
+use lineside_tests::terminal::Terminal;
 use lineside_tests::{tools, wait};
 use rustix::process::{Pid, Signal, getuid, kill_process};
 use serde_json::Value;
@@ -311,6 +312,35 @@ fn it_runs_as_nobody_without_a_home_and_ctrl_c_leaves_nothing() {
     assert_eq!(demo.server.log().unwrap(), "", "no log at its usual level");
     let said = std::fs::read_to_string(&demo.said).unwrap();
     assert!(!said.contains('\x1b'), "no terminal, so no control characters: {said}");
+}
+
+#[test]
+fn on_a_terminal_its_last_line_is_kept_up_to_date_and_ctrl_c_takes_it_away() {
+    const COLUMNS: u16 = 60;
+    let test = TestDir::new("demo_terminal").unwrap();
+    let dir = test.join("line").display().to_string();
+    let args = ["demo", "--page", "127.0.0.1:0", "--dir", &dir];
+    let mut demo = Terminal::start(&binary().unwrap(), &args, 24, COLUMNS).unwrap();
+    // The line is written over from its beginning; the introduction stands above it.
+    let lines = |demo: &Terminal| -> Vec<String> {
+        let written = demo.written();
+        let after = written.split_once("Ctrl-C ends it").map_or("", |(_, after)| after);
+        after.split("\r\x1b[2K").skip(1).map(str::to_owned).collect()
+    };
+    wait::until("three different lines with a value", SOON, || {
+        let mut seen = lines(&demo);
+        seen.retain(|line| line.starts_with("furnace/temperature ") && line.contains("Cel |"));
+        seen.dedup();
+        seen.len() >= 3
+    })
+    .unwrap_or_else(|e| panic!("{e}: {:?}", demo.written()));
+    for line in lines(&demo) {
+        assert!(!line.contains('\n') && line.chars().count() < COLUMNS.into(), "{line:?}");
+    }
+    demo.press("\u{3}").unwrap();
+    let status = demo.wait_end(END).unwrap();
+    assert_eq!(status.code(), Some(0), "{:?}", demo.written());
+    wait::until("the line to be cleared", SOON, || demo.written().ends_with("\r\x1b[2K")).unwrap();
 }
 
 #[test]

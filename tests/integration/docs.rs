@@ -253,11 +253,17 @@ fn unknown(args: &[String], helps: &BTreeMap<String, String>) -> Option<String> 
     flags.into_iter().find(|f| !known.contains(f)).map(|f| format!("{command} has no {f}"))
 }
 
-#[test]
-fn every_command_in_the_docs_exists_with_its_flags() {
+/// The help of every command.
+fn helps() -> BTreeMap<String, String> {
     let helps: BTreeMap<String, String> =
         commands(&help(&[])).into_iter().map(|c| (c.clone(), help(&[&c]))).collect();
     assert!(helps.len() >= 4, "{:?}", helps.keys());
+    helps
+}
+
+#[test]
+fn every_command_in_the_docs_exists_with_its_flags() {
+    let helps = helps();
     let xtask = std::fs::read_to_string(workspace().join("xtask/src/main.rs")).unwrap();
     let (mut wrong, mut checked) = (Vec::new(), 0);
     for page in pages() {
@@ -283,6 +289,33 @@ fn every_command_in_the_docs_exists_with_its_flags() {
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
     assert!(checked >= 10, "only {checked} commands found");
+}
+
+#[test]
+fn every_command_within_a_sentence_of_the_docs_or_of_a_next_step_exists_with_its_flags() {
+    let helps = helps();
+    let mut inline = Vec::new();
+    for page in pages() {
+        let place = page.path.display().to_string();
+        inline.extend(commands_within(&page.parts().1).map(|c| (place.clone(), c)));
+    }
+    for code in Code::ALL {
+        inline.extend(commands_within(code.next()).map(|c| (code.id(), c)));
+    }
+    let wrong: Vec<_> = inline
+        .iter()
+        .filter_map(|(place, command)| {
+            Some(format!("{place}: {}", unknown(&words(command)[1..], &helps)?))
+        })
+        .collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(inline.len() >= 30, "only {} commands found in sentences", inline.len());
+}
+
+/// The `lineside ...` in the sentences of a text.
+fn commands_within(text: &str) -> impl Iterator<Item = String> + '_ {
+    let code = text.split('`').skip(1).step_by(2).map(|code| code.replace('\n', " "));
+    code.filter(|code| code.starts_with("lineside "))
 }
 
 #[test]

@@ -24,6 +24,7 @@ enum Layer {
     Sink,
     Agent,
     Operator,
+    Lab,
     Tests,
     Xtask,
 }
@@ -38,6 +39,7 @@ impl Layer {
             "agent/pipeline" => Self::Pipeline,
             "agent" => Self::Agent,
             "operator" => Self::Operator,
+            "tests/lab" => Self::Lab,
             "tests" => Self::Tests,
             "xtask" => Self::Xtask,
             _ if folder.starts_with("agent/drivers/") => Self::Driver,
@@ -48,16 +50,16 @@ impl Layer {
 
     /// The layers it may name in its manifest, for any purpose.
     fn may_use(self) -> &'static [Layer] {
-        use Layer::{Agent, Core, Crds, Driver, Pipeline, Plan, Sink, Store, Xtask};
+        use Layer::{Agent, Core, Crds, Driver, Lab, Pipeline, Plan, Sink, Store, Xtask};
         match self {
-            Self::Crds => &[],
+            Self::Crds | Self::Lab => &[],
             Self::Plan => &[Crds],
             Self::Core | Self::Operator => &[Crds, Plan],
             Self::Store | Self::Driver | Self::Sink => &[Crds, Plan, Core],
             Self::Pipeline => &[Crds, Plan, Core, Store],
             Self::Agent => &[Crds, Plan, Core, Store, Pipeline, Driver, Sink],
-            Self::Xtask => &[Crds],
-            Self::Tests => &[Crds, Plan, Core, Store, Pipeline, Driver, Sink, Agent, Xtask],
+            Self::Xtask => &[Crds, Lab],
+            Self::Tests => &[Crds, Plan, Core, Store, Pipeline, Driver, Sink, Agent, Lab, Xtask],
         }
     }
 }

@@ -8,11 +8,13 @@ use std::os::unix::net::UnixStream;
 use std::process::Output;
 use std::time::{Duration, Instant};
 
-use lineside_tests::agent::{Agent, lineside};
+use lineside_tests::agent::{Agent, binary, lineside};
 use lineside_tests::broker::{Broker, Options};
 use lineside_tests::dir::TestDir;
 use lineside_tests::peers::Outcome;
 use lineside_tests::peers::pymodbus::Pymodbus;
+use lineside_tests::process::Server;
+use lineside_tests::terminal::Terminal;
 use lineside_tests::{ports, wait};
 use serde_json::{Value, json};
 
@@ -173,11 +175,21 @@ fn status_ends_with_one_until_everything_is_healthy() {
     assert!(!text.contains('\x1b'), "colours are for terminals");
 
     std::fs::remove_file(dir.join("config/dead.yaml")).unwrap();
+    // A device that may be off, and is, is no finding of the exit code.
+    let off = plant::device("off", nobody, &[COUNTER], &["availability: Intermittent"]);
+    plant::write(&dir, "off", &off);
+    wait::until("the device to be off", SOON, || device(&state(&dir), "off")["code"] == "LNS-2033")
+        .unwrap();
     let well = wait::until_some("a status of zero", SOON, || {
         Some(command(&dir, &["status"])).filter(|out| code(out) == 0)
     })
     .unwrap();
-    assert!(!all_of(&well).contains("LNS-"), "{}", all_of(&well));
+    assert!(all_of(&well).contains("LNS-2033"), "{}", all_of(&well));
+    std::fs::remove_file(dir.join("config/off.yaml")).unwrap();
+    wait::until("a status without any code", SOON, || {
+        !all_of(&command(&dir, &["status"])).contains("LNS-")
+    })
+    .unwrap();
     let json = command(&dir, &["status", "-o", "json"]);
     let told: Value = serde_json::from_slice(&json.stdout).unwrap();
     assert_eq!((code(&json), &device(&told, "d")["health"]), (0, &json!("Healthy")));
@@ -281,8 +293,207 @@ fn the_tap_shows_the_bytes_that_the_peer_sent_and_the_record_that_the_consumer_g
     let none = command(&dir, &["tap", "nobody/*"]);
     assert_eq!(code(&none), 2);
     assert!(all_of(&none).contains("there are: d"), "{}", all_of(&none));
-    let silent = command(&dir, &["tap", "d/nothing", "--for", "1"]);
-    assert_eq!(code(&silent), 1, "nothing flowed");
+    let nothing = command(&dir, &["tap", "d/d"]);
+    assert_eq!(code(&nothing), 2);
+    assert!(all_of(&nothing).contains("there are: c, t"), "{}", all_of(&nothing));
+}
+
+/// What a screen of the terminal holds: the text since the cursor was last put to its top left
+/// corner, with the colours.
+fn last_page(written: &str) -> String {
+    let pages: Vec<&str> = written.split("\x1b[H").collect();
+    // The last may be written just now.
+    pages.iter().rev().find(|page| page.contains("q ends")).unwrap_or(&"").to_string()
+}
+
+/// Text without colours and clearing (ECMA-48: CSI, parameters, a letter).
+fn plain(text: &str) -> String {
+    let mut parts = text.split("\x1b[");
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        out.push_str(
+            part.trim_start_matches(|c: char| !c.is_ascii_alphabetic()).get(1..).unwrap_or(""),
+        );
+    }
+    out
+}
+
+#[test]
+fn top_fits_its_window_waits_for_the_agent_and_gives_the_terminal_back() {
+    let dir = TestDir::new("local_top").unwrap();
+    let (_peer, _broker) = plant(&dir);
+    let mut agent = start(&dir, &PAGE);
+    wait_well(&dir);
+    let state = dir.join("agent-state").display().to_string();
+    let args = ["top", "--state", &state];
+    let mut top = Terminal::start(&binary().unwrap(), &args, 24, 100).unwrap();
+    wait::until("a page with rates", SOON, || {
+        let page = last_page(&top.written());
+        let row = plain(&page).lines().find(|l| l.starts_with("default/d ")).map(str::to_owned);
+        row.is_some_and(|row| row.contains("Healthy") && row.contains("/s"))
+    })
+    .unwrap_or_else(|e| panic!("{e}: {:?}", top.written()));
+    assert!(top.written().starts_with("\x1b[?1049h"), "a screen of its own");
+    assert!(last_page(&top.written()).contains("\x1b[32mHealthy"), "colours for a person");
+    assert!(!top.is_usual().unwrap(), "keys are not shown");
+
+    top.resize(5, 30).unwrap();
+    wait::until("a page of the small window", SOON, || {
+        let page = plain(&last_page(&top.written()));
+        let lines: Vec<&str> = page.lines().collect();
+        lines.len() <= 5
+            && lines.iter().all(|line| line.trim_end().chars().count() <= 30)
+            && page.contains("q ends; 4 more lines")
+    })
+    .unwrap_or_else(|e| panic!("{e}: {:?}", last_page(&top.written())));
+
+    top.resize(24, 100).unwrap();
+    agent.server.kill().unwrap();
+    wait::until("the agent to be missed", SOON, || {
+        top.written().rsplit("\x1b[H").take(2).any(|page| page.contains("still trying"))
+    })
+    .unwrap();
+    agent.server.spawn().unwrap();
+    wait::until("the new agent", SOON, || plain(&last_page(&top.written())).contains("default/d "))
+        .unwrap();
+
+    top.press("q").unwrap();
+    let status = top.wait_end(SOON).unwrap();
+    assert_eq!(status.code(), Some(0));
+    assert!(top.is_usual().unwrap(), "the terminal is as it was");
+    wait::until("the usual screen", SOON, || top.written().ends_with("\x1b[?25h\x1b[?1049l"))
+        .unwrap();
+}
+
+/// A tap in the background; gives what it says on standard error.
+fn tap(dir: &TestDir, what: &str) -> (Server, impl Fn() -> String) {
+    let state = dir.join("agent-state");
+    let args = ["tap", what, "--state", state.to_str().unwrap()];
+    let [rows, said] = ["rows", "said"].map(|end| dir.join(&format!("tap-{what}.{end}")));
+    let tap = Server::start_with("tap", &binary().unwrap(), args, &[], &rows, &said).unwrap();
+    (tap, move || std::fs::read_to_string(&said).unwrap())
+}
+
+#[test]
+fn a_tap_on_a_device_that_is_not_read_says_why_and_what_to_do_within_a_second() {
+    const WORD: (&str, &str) = ("x", "holding-register:1:UINT");
+    let dir = TestDir::new("local_tap_wrong").unwrap();
+    let peer = Pymodbus::start(&dir, "peer", &fixture()).unwrap();
+    let nobody = ports::free().unwrap();
+    let right = plant::device("d", peer.port, &[WORD], &[]);
+    let named = |name: &str| right.replace("name: d\n", &format!("name: {name}\n"));
+    let cases = [
+        ("host", named("host").replace("127.0.0.1", "no-such-host.invalid"), "LNS-2003", "getent"),
+        (
+            "port",
+            named("port").replace(&peer.port.to_string(), &nobody.to_string()),
+            "LNS-2001",
+            "nc -vz",
+        ),
+        (
+            "unit",
+            named("unit").replace("identifier=1", "identifier=9"),
+            "LNS-2032",
+            "lineside read",
+        ),
+        (
+            "address",
+            named("address").replace("register:1:", "register:500:"),
+            "LNS-2031",
+            "lineside read",
+        ),
+    ];
+    for (name, yaml, _, _) in &cases {
+        plant::write(&dir, name, yaml);
+    }
+    let _agent = start(&dir, &PAGE);
+    for (name, _, code, _) in &cases {
+        wait::until("the device to be known as not read", SOON, || {
+            device(&state(&dir), name)["code"] == *code
+        })
+        .unwrap_or_else(|e| panic!("{e}: {:#}", device(&state(&dir), name)));
+    }
+    for (name, _, code, next) in &cases {
+        let asked = Instant::now();
+        let (_tap, said) = tap(&dir, name);
+        wait::until("the code and the next step", Duration::from_secs(3), || {
+            let said = said();
+            said.contains(code) && said.contains("Next:") && said.contains(next)
+        })
+        .unwrap_or_else(|e| panic!("{e}: {}", said()));
+        let took = asked.elapsed();
+        println!("tap said what is wrong with the {name} within {took:?}; promised is a second");
+    }
+    // The command that it names says it to the byte.
+    for (name, code) in [("unit", "LNS-2016"), ("address", "LNS-2011")] {
+        let (_tap, said) = tap(&dir, name);
+        let command = wait::until_some("the command", SOON, || {
+            let said = said();
+            let (_, command) = said.split_once("Next: lineside ")?;
+            Some(command.lines().next()?.replace('\'', ""))
+        })
+        .unwrap();
+        let told = all_of(&lineside(command.split(' ')).unwrap());
+        assert!(told.contains(code), "{command}: {told}");
+    }
+}
+
+#[test]
+fn a_tap_says_when_its_device_falls_silent_and_when_it_is_back() {
+    let dir = TestDir::new("local_tap_change").unwrap();
+    let (mut peer, _broker) = plant(&dir);
+    let _agent = start(&dir, &PAGE);
+    wait_well(&dir);
+    let (_tap, said) = tap(&dir, "d");
+    peer.server.kill().unwrap();
+    wait::until("the loss to be said", 3 * SOON, || {
+        said().contains("default/d is Unavailable: LNS-")
+    })
+    .unwrap_or_else(|e| panic!("{e}: {}", said()));
+    assert!(said().contains("Next:"), "{}", said());
+    peer.restart().unwrap();
+    wait::until("the return to be said", 3 * SOON, || {
+        said().contains("default/d is Healthy again")
+    })
+    .unwrap_or_else(|e| panic!("{e}: {}", said()));
+}
+
+#[test]
+fn a_configuration_directory_that_is_gone_is_said_until_it_is_back() {
+    let dir = TestDir::new("local_config_gone").unwrap();
+    let (_peer, _broker) = plant(&dir);
+    let _agent = start(&dir, &PAGE);
+    wait_well(&dir);
+    let (config, aside) = (dir.join("config"), dir.join("aside"));
+    let applied = || state(&dir)["agent"]["config"]["applied"].as_u64().unwrap();
+    let before = applied();
+    std::fs::rename(&config, &aside).unwrap();
+    let told = wait::until_some("the missing directory to be said", SOON, || {
+        let state = state(&dir);
+        (state["agent"]["config"]["errors"] == json!(1)).then_some(state)
+    })
+    .unwrap();
+    let problem = &told["agent"]["config"]["problems"][0];
+    assert_eq!((&problem["code"], &problem["file"]), (&json!("LNS-1020"), &json!(config)));
+    let journal = |reason: &str| {
+        let entries = state(&dir)["journal"].as_array().unwrap().clone();
+        let of_config = |e: &&Value| e["subject"].as_str().unwrap().starts_with("config ");
+        entries.iter().filter(of_config).filter(|e| e["reason"] == reason).count()
+    };
+    assert_eq!(journal("FileUnreadable"), 1);
+    let status = command(&dir, &["status"]);
+    assert!(code(&status) == 1 && all_of(&status).contains("LNS-1020"), "{}", all_of(&status));
+    let samples = || device(&state(&dir), "d")["samples"].as_u64().unwrap();
+    let then = samples();
+    wait::until("the device to be read on", SOON, || samples() > then + 5).unwrap();
+    std::fs::rename(&aside, &config).unwrap();
+    wait::until("the problem to be gone", SOON, || {
+        state(&dir)["agent"]["config"]["problems"] == json!([])
+    })
+    .unwrap();
+    assert_eq!((journal("FileUnreadable"), journal("Corrected")), (1, 1));
+    assert_eq!(applied(), before + 1);
+    assert_eq!(code(&command(&dir, &["status"])), 0);
 }
 
 /// Big-endian, as the standard has it for one register and PLC4X for two (V1.1b3, 4.2).
@@ -421,6 +632,11 @@ fn the_page_listener_answers_this_machines_names_and_nothing_but_questions() {
         ("GET", "/api/v1/devices/default/none", 404),
         ("GET", "/api/v1/nothing", 404),
         ("GET", "/api/v2/state", 404),
+        ("GET", "/api", 404),
+        ("GET", "/nothing.js", 404),
+        ("GET", "/api/v1/devices/%ff/d", 400),
+        ("POST", "/", 405),
+        ("PUT", "/app.js", 405),
         ("POST", "/api/v1/state", 405),
         ("DELETE", "/api/v1/devices/default/d", 405),
     ] {
@@ -429,6 +645,29 @@ fn the_page_listener_answers_this_machines_names_and_nothing_but_questions() {
         let body: Value = serde_json::from_str(&body).unwrap();
         let said = |key: &str| !body["error"][key].as_str().unwrap().is_empty();
         assert!(said("message") && said("next"), "{method} {path}: {body}");
+    }
+    // A page of another site gets nothing, and no answer may be built into it.
+    let stranger = |path: &str, headers: &str| {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n{headers}\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    for (path, headers, status) in [
+        ("/api/v1/state", "", "200"),
+        ("/api/v1/state", "Sec-Fetch-Site: same-origin\r\n", "200"),
+        ("/api/v1/state", "Origin: http://evil.example\r\n", "403"),
+        ("/api/v1/tap", "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: no-cors\r\n", "403"),
+        ("/", "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Dest: iframe\r\n", "403"),
+        ("/", "", "200"),
+    ] {
+        let answer = stranger(path, headers).to_lowercase();
+        assert_eq!(answer.split(' ').nth(1), Some(status), "{path} {headers}: {answer}");
+        let head = answer.split("\r\n\r\n").next().unwrap();
+        let policy = "cross-origin-resource-policy: same-origin";
+        assert_eq!(head.matches(policy).count(), 1, "{path} {headers}: {head}");
     }
     // A stream has one of 64 places until its reader leaves.
     let open = || {
@@ -442,6 +681,9 @@ fn the_page_listener_answers_this_machines_names_and_nothing_but_questions() {
     let places: Vec<_> = (0..64).map(|_| open()).collect();
     assert!(places.iter().all(|(_, status)| status == "200"));
     assert_eq!(open().1, "503");
+    assert!(!state(&dir)["agent"].is_null());
+    let tapped = command(&dir, &["tap", "--for", "2"]);
+    assert_eq!(code(&tapped), 0, "the command line has places of its own: {}", all_of(&tapped));
     assert_eq!(asked("GET", "/api/v1/state", "localhost").0, 200, "all else goes on");
     drop(places);
     wait::until("places to be free again", SOON, || open().1 == "200").unwrap();

@@ -7,6 +7,7 @@
     reason = "all of it is test code, also the functions the tests share"
 )]
 
+mod argocd;
 mod cli;
 mod demo;
 mod docs;

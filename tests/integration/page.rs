@@ -3,7 +3,8 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -248,6 +249,98 @@ fn the_page_says_what_is_wrong_and_what_to_do_until_it_is_right_again() {
     screen.until("all is well after the repair", CONFIG + SHOWN, fine);
     assert_eq!(screen.browser.count(problem).unwrap(), 0);
     screen.assert_kept_to_itself(address);
+}
+
+#[test]
+fn the_page_tells_pipelines_apart_and_names_devices_far_down_the_list() {
+    let dir = TestDir::new("page-pipelines").unwrap();
+    let peer = Pymodbus::start(&dir, "peer", &fixture()).unwrap();
+    let broker = Broker::start(&dir, "broker", Options::default()).unwrap();
+    let nobody = ports::free().unwrap();
+    let idle = ["mode: Suspended"];
+    // More than the page has rows, and names that differ in what an id does not keep.
+    let mut many = String::new();
+    for i in 0..210 {
+        many += &plant::device(&format!("q{i:03}"), peer.port, &[COUNTER], &idle);
+        many += "---\n";
+    }
+    for (file, name) in [("a", "n.a"), ("b", "n-a")] {
+        plant::write(&dir, file, &everything(name, peer.port));
+    }
+    plant::write(&dir, "many", &many);
+    plant::write(&dir, "zdead", &plant::device("zdead", nobody, &[COUNTER], &FAST));
+    let line = |name, devices| plant::Line { name, devices, ..plant::Line::to(broker.port) }.yaml();
+    plant::write(&dir, "some", &line("some", &["n.a", "zdead"]));
+    plant::write(&dir, "none", &line("none", &["zdead"]));
+    let agent =
+        Agent::start(&dir, "agent", &dir.join("config"), &["--page", "127.0.0.1:0"]).unwrap();
+    let screen = Screen::open(&dir, page_address(&agent));
+
+    let pipeline = |name: &str| format!("[data-pipeline=\"default/{name}\"]");
+    let (some, none) = (pipeline("some"), pipeline("none"));
+    screen.until("the pipeline whose only device is silent", SOON, |s| {
+        s.field(&none, "pipeline-health") == "Unavailable"
+            && s.field(&format!("{none} > .fault"), "code") == "LNS-2036"
+            && !s.field(&format!("{none} > .fault"), "next").is_empty()
+    });
+    assert_eq!(screen.field(&some, "pipeline-health"), "Healthy", "one of its devices is read");
+    assert_eq!(screen.text(&format!("{some} > .fault")), "");
+    // Five points of each of the two that are read, none of those that are not wanted.
+    let points = "[data-station=points]";
+    screen.until("the points of what runs", SHOWN, |s| s.field(points, "count") == "8 / 9");
+
+    let zdead = row("zdead");
+    assert_eq!(screen.browser.count(&zdead).unwrap(), 0, "it is beyond the rows that are shown");
+    screen.until("the device among the causes", SHOWN, |s| s.text("#causes").contains("zdead"));
+    let cause = "const of = [...document.querySelectorAll('#causes button')];
+        of.find((b) => b.textContent.includes('zdead')).click()";
+    screen.browser.run(cause, json!([])).unwrap();
+    screen.until("the device of the cause", SHOWN, |s| s.field(&zdead, "code") == "LNS-2001");
+
+    screen.browser.run("location.reload()", json!([])).unwrap();
+    screen.until("the page again", SHOWN, |s| s.browser.count(&row("n.a")).unwrap() == 1);
+    let twice = "const ids = [...document.querySelectorAll('[id]')].map((n) => n.id);
+        return ids.filter((id, i) => ids.indexOf(id) !== i)";
+    assert_eq!(screen.browser.run(twice, json!([])).unwrap(), json!([]), "ids are unique");
+    // What a screen reader calls a device does not change while its age does.
+    let named = "const n = document.querySelector(arguments[0]);
+        return [n.getAttribute('aria-labelledby').split(' ')
+            .map((id) => document.getElementById(id).textContent).join(' '), n.textContent]";
+    let button = format!("{} button.row", row("n.a"));
+    let name = || screen.browser.run(named, json!([button])).unwrap();
+    let first = name();
+    assert_eq!(first[0], "n.a");
+    screen.until("another age", SHOWN, |_| name()[1] != first[1]);
+    assert_eq!(name()[0], "n.a");
+}
+
+#[test]
+fn a_page_that_the_agent_has_no_place_for_says_so_until_there_is_one() {
+    let dir = TestDir::new("page-crowded").unwrap();
+    let peer = Pymodbus::start(&dir, "peer", &fixture()).unwrap();
+    plant::write(&dir, "press", &everything("press", peer.port));
+    let agent =
+        Agent::start(&dir, "agent", &dir.join("config"), &["--page", "127.0.0.1:0"]).unwrap();
+    let address = page_address(&agent);
+    let mut places: Vec<TcpStream> = Vec::new();
+    for _ in 0..64 {
+        let mut stream = TcpStream::connect(address).unwrap();
+        write!(stream, "GET /api/v1/stream HTTP/1.0\r\nHost: localhost\r\n\r\n").unwrap();
+        let mut first = [0; 12];
+        stream.read_exact(&mut first).unwrap();
+        assert_eq!(&first, b"HTTP/1.0 200");
+        places.push(stream);
+    }
+    let screen = Screen::open(&dir, address);
+    screen.until("the refusal", LOST, |s| {
+        s.text("#lost").contains("64 streams are open")
+            && s.text("#lost").contains("close pages or taps")
+            && s.verdict().contains("64 streams are open")
+    });
+    drop(places);
+    screen.until("a live page", LOST + SHOWN, |s| {
+        s.text("#lost").is_empty() && s.field(&point("press", "level"), "value") == "21.7"
+    });
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Mosquitto with a configuration of the test's own.
 
 use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
@@ -26,11 +27,20 @@ pub struct Options {
     pub user: Option<(String, String)>,
     /// Keep nothing over a restart (the default keeps everything).
     pub transient: bool,
+    /// Where it listens, instead of the loopback address.
+    pub address: Option<IpAddr>,
     /// More lines of `mosquitto.conf`.
     pub extra: Vec<String>,
 }
 
-/// A running broker on the loopback address.
+impl Options {
+    /// Where it listens.
+    pub fn address(&self) -> IpAddr {
+        self.address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
+    }
+}
+
+/// A running broker, on the loopback address unless its options name another.
 #[derive(Debug)]
 pub struct Broker {
     /// The process, for signals.
@@ -53,7 +63,7 @@ impl Broker {
         let program = tools::program("mosquitto")?;
         let server = Server::start(dir, name, &program, ["-c".into(), path.into_os_string()])?;
         let mut broker = Self { server, port, options };
-        broker.server.wait_port(port, START)?;
+        broker.wait()?;
         Ok(broker)
     }
 
@@ -71,17 +81,34 @@ impl Broker {
     /// It does not start.
     pub fn restart(&mut self) -> Result<()> {
         self.server.spawn()?;
-        self.server.wait_port(self.port, START)
+        self.wait()
     }
 
     /// `host:port`.
     pub fn endpoint(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        format!("{}:{}", self.options.address(), self.port)
+    }
+
+    /// Lets the same user in with another password from the next start on; `name` is the one
+    /// that it was started under.
+    ///
+    /// # Errors
+    /// It has no user, or the file cannot be written.
+    pub fn set_password(&mut self, dir: &TestDir, name: &str, password: &str) -> Result<()> {
+        let Some((user, known)) = &mut self.options.user else { bail!("the broker has no user") };
+        password_file(dir, name, user, password)?;
+        password.clone_into(known);
+        Ok(())
+    }
+
+    fn wait(&mut self) -> Result<()> {
+        let address = (self.options.address(), self.port).into();
+        self.server.wait_address(address, START)
     }
 }
 
 fn configuration(dir: &TestDir, name: &str, port: u16, options: &Options) -> Result<String> {
-    let mut conf = format!("listener {port} 127.0.0.1\n");
+    let mut conf = format!("listener {port} {}\n", options.address());
     if let Some(tls) = &options.tls {
         writeln!(conf, "cafile {}", tls.ca.display())?;
         writeln!(conf, "certfile {}", tls.server_cert.display())?;

@@ -24,6 +24,7 @@ pub mod process;
 pub mod proxy;
 pub mod samples;
 pub mod subscriber;
+pub mod terminal;
 pub mod tls;
 pub mod tools;
 pub mod wait;

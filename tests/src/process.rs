@@ -113,7 +113,14 @@ impl Server {
     /// # Errors
     /// It ended, or the deadline passed; the text has the end of its log.
     pub fn wait_port(&mut self, port: u16, deadline: Duration) -> Result<()> {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        self.wait_address(SocketAddr::from((Ipv4Addr::LOCALHOST, port)), deadline)
+    }
+
+    /// The same at another address.
+    ///
+    /// # Errors
+    /// As [`Self::wait_port`].
+    pub fn wait_address(&mut self, address: SocketAddr, deadline: Duration) -> Result<()> {
         self.wait_ready("port open", deadline, || {
             TcpStream::connect_timeout(&address, Duration::from_millis(200)).ok().map(drop)
         })

@@ -51,7 +51,8 @@ impl Subscriber {
     pub fn start(dir: &TestDir, name: &str, broker: &Broker, topic: &str) -> Result<Self> {
         let output = dir.join(&format!("{name}.messages"));
         let program = tools::program("mosquitto_sub")?;
-        let mut args = vec!["-h", "127.0.0.1", "-i", name, "-c", "-q", "1", "-t", topic]
+        let host = broker.options.address().to_string();
+        let mut args = vec!["-h", &host, "-i", name, "-c", "-q", "1", "-t", topic]
             .into_iter()
             .map(str::to_owned)
             .collect::<Vec<_>>();

@@ -10,7 +10,7 @@ use lineside_core::driver::{Driver, Emit, Ended, Receipt, SessionContext, Update
 use lineside_core::fault::{Fault, FaultClass};
 use lineside_core::{Batch, Origin, StatusCode};
 use lineside_crds::diagnostics::Code;
-use lineside_crds::model::{Device, Mode, ObjectKey};
+use lineside_crds::model::{Device, Mode};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -18,8 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Windows;
 use crate::backoff::{Backoff, STABLE, random_below};
-use crate::health::{DeviceFacts, FlapGuard, Verdict, judge_device, suspended};
-use crate::journal::Entry;
+use crate::health::{DeviceFacts, FlapGuard, Health, Verdict, judge_device, suspended};
 use crate::last_value::{LastValues, Passed};
 use crate::route::{Route, Selection, deliver, select};
 use crate::snapshot::{DeviceSnapshot, PointSnapshot, PointsSnapshot};
@@ -38,6 +37,8 @@ pub struct Hub {
 struct State {
     device: Arc<Device>,
     origin: Arc<Origin>,
+    /// Under which the device is owned now.
+    epoch: u64,
     table: LastValues,
     routes: Vec<(Route, Selection)>,
     facts: DeviceFacts,
@@ -88,9 +89,13 @@ impl Hub {
         let facts = DeviceFacts { waiting: device.points.len(), ..DeviceFacts::default() };
         let state = State {
             origin: origin_of(&device),
+            epoch: 0,
             table: LastValues::new(&device, now),
             routes: Vec::new(),
-            verdict: judge_device(&facts, device.availability),
+            verdict: match device.mode {
+                Mode::Running => judge_device(&facts, device.availability),
+                Mode::Suspended => suspended(),
+            },
             facts,
             answered: false,
             endpoint: device.protocol.endpoint(),
@@ -104,11 +109,6 @@ impl Hub {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whose hub it is.
-    pub fn key(&self) -> ObjectKey {
-        self.lock().device.key.clone()
     }
 
     /// The device and its origin, as a session gets them.
@@ -132,6 +132,16 @@ impl Hub {
         }
         self.judge(state);
         Update { device: state.device.clone(), origin: state.origin.clone() }
+    }
+
+    /// The ownership generation of everything that is emitted from here on. Sessions take it when
+    /// they start, so none may run while it changes.
+    pub(crate) fn set_epoch(&self, epoch: u64) {
+        self.lock().epoch = epoch;
+    }
+
+    fn epoch(&self) -> u64 {
+        self.lock().epoch
     }
 
     /// The pipelines that exist now.
@@ -231,8 +241,8 @@ impl Hub {
 
     fn tell_bad(&self, state: &mut State, points: Vec<u32>, status: StatusCode) {
         let now = self.clock.now();
-        let mut batch =
-            Batch::with_capacity(state.origin.clone(), 0, self.clock.quality(), points.len());
+        let (origin, epoch) = (state.origin.clone(), state.epoch);
+        let mut batch = Batch::with_capacity(origin, epoch, self.clock.quality(), points.len());
         for point in points {
             batch.push_bad(point, status, now);
         }
@@ -284,17 +294,14 @@ impl Hub {
                     %device, reason, code = %code, endpoint, message = verdict.message,
                     "Device is not healthy"
                 ),
-                None => tracing::info!(%device, reason, endpoint, "Device is well"),
+                None if verdict.health == Health::Healthy => {
+                    tracing::info!(%device, reason, endpoint, "Device is well");
+                }
+                // It connects, or nobody wants it.
+                None => tracing::info!(%device, reason, endpoint, "Device waits"),
             }
-            self.windows.journal.add(Entry {
-                number: 0,
-                time: self.clock.now(),
-                subject: format!("device {device}"),
-                health: verdict.health,
-                reason,
-                code: verdict.code,
-                message: verdict.message.clone(),
-            });
+            let subject = format!("device {device}");
+            self.windows.journal.note(self.clock.now(), subject, &verdict);
         }
         state.verdict = verdict;
     }
@@ -359,7 +366,7 @@ pub async fn supervise(
     let mut backoff = Backoff::default();
     let Some(driver) = driver else {
         let text = "this build has no driver for the protocol";
-        hub.session_failed(&Fault::new(FaultClass::Config, Code::ConfigRejected, text));
+        hub.session_failed(&Fault::new(FaultClass::Config, Code::NotInThisBuild, text));
         while wait(&hub, &mut ticker, &cancel, &mut updates, None).await != Waited::Cancelled {}
         return;
     };
@@ -415,7 +422,7 @@ async fn session(
     let token = CancellationToken::new();
     let context = SessionContext {
         clock: hub.clock.clone(),
-        epoch: 0,
+        epoch: hub.epoch(),
         origin,
         emit: hub.clone(),
         updates: updates.clone(),

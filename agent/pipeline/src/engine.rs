@@ -18,11 +18,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Windows;
 use crate::device::{self, Hub, Owned};
-use crate::health::judge_pipeline;
+use crate::health::{Outlet, Sources, judge_leaving, judge_pipeline};
 use crate::ring::{Ledger, Ring};
 use crate::route::{Route, Selection, select};
 use crate::sink::{self, Station, Surroundings};
-use crate::snapshot::{PipelineSnapshot, PointsSnapshot, SinkSnapshot, Snapshot};
+use crate::snapshot::{DeviceSnapshot, PipelineSnapshot, PointsSnapshot, SinkSnapshot, Snapshot};
 
 /// Makes the sink of a destination; the agent's registry.
 pub type MakeSink = fn(&SinkKind) -> Result<Arc<dyn Sink>, Fault>;
@@ -50,6 +50,15 @@ pub struct Desired {
     pub devices: Vec<Arc<Device>>,
     /// Pipelines.
     pub pipelines: Vec<Arc<Pipeline>>,
+    /// Ownership generations by device, stamped into every batch; zero for a device that is not
+    /// listed, which nobody else can own.
+    pub epochs: BTreeMap<ObjectKey, u64>,
+}
+
+impl Desired {
+    fn epoch(&self, device: &ObjectKey) -> u64 {
+        self.epochs.get(device).copied().unwrap_or_default()
+    }
 }
 
 /// See the module.
@@ -57,12 +66,16 @@ pub struct Engine {
     parts: Parts,
     devices: BTreeMap<ObjectKey, RunningDevice>,
     pipelines: BTreeMap<ObjectKey, RunningPipeline>,
+    /// Pipelines that were removed and still deliver what they hold, until then at the latest.
+    leaving: BTreeMap<ObjectKey, (RunningPipeline, Instant)>,
+    linger: Duration,
     view: Arc<View>,
     windows: Arc<Windows>,
 }
 
 struct RunningDevice {
     device: Arc<Device>,
+    epoch: u64,
     hub: Arc<Hub>,
     updates: watch::Sender<Update>,
     run: Option<Run>,
@@ -136,14 +149,16 @@ pub struct View {
 
 #[derive(Default)]
 struct ViewContent {
+    keys: Vec<ObjectKey>,
     hubs: Vec<Arc<Hub>>,
     pipelines: Vec<PipelineView>,
 }
 
 struct PipelineView {
     pipeline: Arc<Pipeline>,
-    /// Devices that it takes points of.
-    devices: usize,
+    leaving: bool,
+    /// Devices that it takes points of, as positions among the hubs.
+    devices: Vec<usize>,
     ring: Arc<Ring>,
     stations: BTreeMap<Arc<str>, Arc<Station>>,
 }
@@ -152,13 +167,13 @@ impl View {
     /// The state at this moment.
     pub fn snapshot(&self) -> Snapshot {
         let content = self.content.lock().unwrap_or_else(PoisonError::into_inner);
-        let pipelines = content.pipelines.iter().map(PipelineView::snapshot).collect();
+        let devices: Vec<_> = content.hubs.iter().map(|h| h.snapshot()).collect();
+        let pipelines = content.pipelines.iter().map(|p| p.snapshot(&devices)).collect();
         let given_up = self.given_up.lock().unwrap_or_else(PoisonError::into_inner);
         let mut given_up = given_up.clone();
         for reason in GivenUp::ALL {
             given_up.entry(reason.label()).or_default();
         }
-        let devices = content.hubs.iter().map(|h| h.snapshot()).collect();
         Snapshot { devices, pipelines, given_up }
     }
 
@@ -177,18 +192,27 @@ impl View {
 }
 
 impl View {
+    /// One device and its points, without looking at anything else.
+    pub fn device(&self, key: &ObjectKey) -> Option<(DeviceSnapshot, PointsSnapshot)> {
+        let hub = self.hub(key)?;
+        Some((hub.snapshot(), hub.points()))
+    }
+
     /// The points of one device.
     pub fn points(&self, key: &ObjectKey) -> Option<PointsSnapshot> {
-        let hub = {
-            let content = self.content.lock().unwrap_or_else(PoisonError::into_inner);
-            content.hubs.iter().find(|h| h.key() == *key)?.clone()
-        };
-        Some(hub.points())
+        Some(self.hub(key)?.points())
+    }
+
+    fn hub(&self, key: &ObjectKey) -> Option<Arc<Hub>> {
+        let content = self.content.lock().unwrap_or_else(PoisonError::into_inner);
+        // In the order of their keys, as the engine holds them.
+        let position = content.keys.binary_search(key).ok()?;
+        content.hubs.get(position).cloned()
     }
 }
 
 impl PipelineView {
-    fn snapshot(&self) -> PipelineSnapshot {
+    fn snapshot(&self, devices: &[DeviceSnapshot]) -> PipelineSnapshot {
         let (store_bytes, store_limit) = self.ring.usage();
         let ledgers = self.ring.ledgers();
         let sinks: Vec<SinkSnapshot> = ledgers
@@ -198,9 +222,19 @@ impl PipelineView {
                 Some(SinkSnapshot { name, ledger, station })
             })
             .collect();
-        let verdicts: Vec<_> = sinks.iter().map(|s| &s.station.verdict).collect();
+        let mut sources = Sources::default();
+        for device in self.devices.iter().filter_map(|i| devices.get(*i)) {
+            sources.add(&device.verdict);
+        }
+        let outlets: Vec<_> = sinks
+            .iter()
+            .map(|s| Outlet { verdict: &s.station.verdict, dropping: s.dropping() })
+            .collect();
         PipelineSnapshot {
-            verdict: judge_pipeline(self.pipeline.mode, self.devices, &verdicts),
+            verdict: match self.leaving {
+                true => judge_leaving(&outlets),
+                false => judge_pipeline(self.pipeline.mode, &sources, &outlets),
+            },
             pipeline: self.pipeline.clone(),
             captured: self.ring.captured(),
             store_bytes,
@@ -213,8 +247,22 @@ impl PipelineView {
 impl Engine {
     /// An engine that runs nothing yet.
     pub fn new(parts: Parts) -> Self {
-        let (devices, pipelines) = (BTreeMap::new(), BTreeMap::new());
-        Self { parts, devices, pipelines, view: Arc::default(), windows: Arc::default() }
+        Self {
+            parts,
+            devices: BTreeMap::new(),
+            pipelines: BTreeMap::new(),
+            leaving: BTreeMap::new(),
+            linger: Duration::ZERO,
+            view: Arc::default(),
+            windows: Arc::default(),
+        }
+    }
+
+    /// The same engine, in which a removed pipeline goes on to deliver what it holds for this
+    /// long; [`Engine::tidy`] ends it. Without, what it holds is given up at once.
+    pub fn with_linger(mut self, linger: Duration) -> Self {
+        self.linger = linger;
+        self
     }
 
     /// A handle to look at what runs.
@@ -230,8 +278,11 @@ impl Engine {
     /// Brings what runs to what is desired. What does not differ is not touched: its
     /// connections, its samples and its numbers go on.
     pub async fn apply(&mut self, desired: Desired) {
-        let devices: BTreeMap<_, _> =
-            desired.devices.into_iter().map(|d| (d.key.clone(), d)).collect();
+        let devices: BTreeMap<_, _> = desired
+            .devices
+            .iter()
+            .map(|d| (d.key.clone(), (d.clone(), desired.epoch(&d.key))))
+            .collect();
         let pipelines: BTreeMap<_, _> =
             desired.pipelines.into_iter().map(|p| (p.key.clone(), p)).collect();
         self.stop_devices(&devices).await;
@@ -262,7 +313,8 @@ impl Engine {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let mut given_up = 0;
-        let pipelines = std::mem::take(&mut self.pipelines).into_values();
+        let leaving = std::mem::take(&mut self.leaving).into_values().map(|(p, _)| p);
+        let pipelines = std::mem::take(&mut self.pipelines).into_values().chain(leaving);
         for (key, ledgers) in join_all(pipelines.map(RunningPipeline::stop)).await {
             for (sink, ledger) in ledgers {
                 self.view.give_up(&key, &sink, &ledger, GivenUp::AgentEnded);
@@ -273,18 +325,45 @@ impl Engine {
     }
 
     fn buffered(&self) -> u64 {
-        let rings = self.pipelines.values().map(|p| p.ring.ledgers());
-        rings.flatten().map(|(_, l)| l.buffered).sum()
+        let leaving = self.leaving.values().map(|(p, _)| p);
+        self.pipelines.values().chain(leaving).map(RunningPipeline::buffered).sum()
     }
 
-    /// Stops devices that are gone, suspended, or speak another protocol now; every other change
-    /// is the running session's to apply.
-    async fn stop_devices(&mut self, wanted: &BTreeMap<ObjectKey, Arc<Device>>) {
+    /// Ends removed pipelines that have delivered everything, or whose time is up: what those
+    /// still hold is given up. To be called from time to time.
+    pub async fn tidy(&mut self) {
+        let now = Instant::now();
+        let over = |(p, until): &(RunningPipeline, Instant)| p.buffered() == 0 || now >= *until;
+        let keys: Vec<ObjectKey> =
+            self.leaving.iter().filter(|(_, l)| over(l)).map(|(key, _)| key.clone()).collect();
+        if keys.is_empty() {
+            return;
+        }
+        let gone: Vec<_> = keys.iter().filter_map(|key| self.leaving.remove(key)).collect();
+        self.end(gone.into_iter().map(|(pipeline, _)| pipeline)).await;
+        self.publish_view();
+    }
+
+    /// Stops removed pipelines and counts what they give up.
+    async fn end(&self, gone: impl Iterator<Item = RunningPipeline>) {
+        for (key, ledgers) in join_all(gone.map(RunningPipeline::stop)).await {
+            tracing::info!(pipeline = %key, "Pipeline was removed");
+            for (sink, ledger) in ledgers {
+                self.view.give_up(&key, &sink, &ledger, GivenUp::PipelineRemoved);
+            }
+        }
+    }
+
+    /// Stops devices that are gone, suspended, speak another protocol now, or are owned under
+    /// another epoch; every other change is the running session's to apply.
+    async fn stop_devices(&mut self, wanted: &BTreeMap<ObjectKey, (Arc<Device>, u64)>) {
         let mut stopping = Vec::new();
         for (key, running) in &mut self.devices {
-            let stays = wanted
-                .get(key)
-                .is_some_and(|d| d.mode == Mode::Running && same_protocol(d, &running.device));
+            let stays = wanted.get(key).is_some_and(|(d, epoch)| {
+                d.mode == Mode::Running
+                    && same_protocol(d, &running.device)
+                    && *epoch == running.epoch
+            });
             if !stays {
                 stopping.extend(running.run.take());
             }
@@ -300,12 +379,16 @@ impl Engine {
     }
 
     /// Makes hubs for new devices, updates changed ones; returns those to start.
-    fn place_devices(&mut self, wanted: BTreeMap<ObjectKey, Arc<Device>>) -> Vec<ObjectKey> {
+    fn place_devices(&mut self, wanted: BTreeMap<ObjectKey, (Arc<Device>, u64)>) -> Vec<ObjectKey> {
         let mut to_start = Vec::new();
-        for (key, device) in wanted {
+        for (key, (device, epoch)) in wanted {
             let runs = device.mode == Mode::Running;
             match self.devices.get_mut(&key) {
                 Some(running) => {
+                    if running.epoch != epoch {
+                        running.epoch = epoch;
+                        running.hub.set_epoch(epoch);
+                    }
                     if *running.device != *device {
                         tracing::info!(device = %key, "Device was changed");
                         let stopped = running.device.mode == Mode::Running && !runs;
@@ -322,8 +405,9 @@ impl Engine {
                 }
                 None => {
                     let hub = self.hub(device.clone());
+                    hub.set_epoch(epoch);
                     let updates = watch::Sender::new(hub.current());
-                    let running = RunningDevice { device, hub, updates, run: None };
+                    let running = RunningDevice { device, epoch, hub, updates, run: None };
                     self.devices.insert(key.clone(), running);
                     if runs {
                         to_start.push(key);
@@ -350,14 +434,24 @@ impl Engine {
     async fn apply_pipelines(&mut self, wanted: &BTreeMap<ObjectKey, Arc<Pipeline>>) {
         let gone: Vec<ObjectKey> =
             self.pipelines.keys().filter(|k| !wanted.contains_key(*k)).cloned().collect();
-        let gone = gone.iter().filter_map(|key| self.pipelines.remove(key));
-        let stopped = join_all(gone.map(RunningPipeline::stop)).await;
-        for (key, ledgers) in stopped {
-            for (sink, ledger) in ledgers {
-                self.view.give_up(&key, &sink, &ledger, GivenUp::PipelineRemoved);
-            }
+        let gone: Vec<_> = gone.iter().filter_map(|key| self.pipelines.remove(key)).collect();
+        let until = Instant::now() + self.linger;
+        let (later, now): (Vec<_>, Vec<_>) = gone.into_iter().partition(|p| {
+            !self.linger.is_zero() && p.pipeline.mode == Mode::Running && p.buffered() > 0
+        });
+        self.end(now.into_iter()).await;
+        for pipeline in later {
+            tracing::info!(
+                pipeline = %pipeline.pipeline.key, samples = pipeline.buffered(),
+                "Pipeline is removed once it has delivered what it holds"
+            );
+            self.leaving.insert(pipeline.pipeline.key.clone(), (pipeline, until));
         }
         for (key, pipeline) in wanted {
+            // Made again before it had gone: it goes on with what it holds.
+            if let Some((back, _)) = self.leaving.remove(key) {
+                self.pipelines.insert(key.clone(), back);
+            }
             let running = self.pipelines.entry(key.clone()).or_insert_with(|| RunningPipeline {
                 pipeline: pipeline.clone(),
                 ring: Ring::new(key.clone(), pipeline.store, self.windows.clone()),
@@ -372,13 +466,23 @@ impl Engine {
 
     fn publish_view(&self) {
         let hubs = self.devices.values().map(|d| d.hub.clone()).collect();
-        let pipelines = self.pipelines.values().map(|p| PipelineView {
-            devices: self.devices.values().filter(|d| selects(&p.pipeline, &d.device)).count(),
+        let staying = self.pipelines.values().map(|p| (p, false));
+        let leaving = self.leaving.values().map(|(p, _)| (p, true));
+        let pipelines = staying.chain(leaving).map(|(p, leaving)| PipelineView {
+            devices: (0..)
+                .zip(self.devices.values())
+                .filter(|(_, d)| !leaving && selects(&p.pipeline, &d.device))
+                .map(|(position, _)| position)
+                .collect(),
             pipeline: p.pipeline.clone(),
+            leaving,
             ring: p.ring.clone(),
             stations: p.sinks.iter().map(|(n, s)| (n.clone(), s.station.clone())).collect(),
         });
-        let content = ViewContent { hubs, pipelines: pipelines.collect() };
+        let mut pipelines: Vec<_> = pipelines.collect();
+        pipelines.sort_by(|a, b| a.pipeline.key.cmp(&b.pipeline.key));
+        let keys = self.devices.keys().cloned().collect();
+        let content = ViewContent { keys, hubs, pipelines };
         *self.view.content.lock().unwrap_or_else(PoisonError::into_inner) = content;
     }
 }
@@ -413,6 +517,11 @@ impl RunningPipeline {
         }
         self.pipeline = pipeline;
         removed
+    }
+
+    /// Samples that some sink has not delivered yet.
+    fn buffered(&self) -> u64 {
+        self.ring.ledgers().iter().map(|(_, ledger)| ledger.buffered).sum()
     }
 
     /// Returns the last numbers of its sinks.

@@ -77,9 +77,12 @@ impl Verdict {
     }
 }
 
+/// Reason of what is not wanted to run.
+const SUSPENDED: &str = "Suspended";
+
 /// What a suspended device or sink shows.
 pub fn suspended() -> Verdict {
-    Verdict::well(Health::Unknown, "Suspended")
+    Verdict::well(Health::Unknown, SUSPENDED)
 }
 
 /// Judges a device that runs.
@@ -145,25 +148,102 @@ pub fn judge_sink(facts: &SinkFacts) -> Verdict {
     }
 }
 
-/// Judges a pipeline by what it selects and by its sinks.
-pub fn judge_pipeline(mode: Mode, devices: usize, sinks: &[&Verdict]) -> Verdict {
+/// The devices that a pipeline takes points of, by what comes from them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sources {
+    /// All of them.
+    pub selected: usize,
+    /// Those that shall be read and are not.
+    pub silent: usize,
+    /// Those that may be switched off, and are.
+    pub off: usize,
+    /// Those that nobody wants read now.
+    pub suspended: usize,
+}
+
+impl Sources {
+    /// Adds a device with this verdict.
+    pub fn add(&mut self, device: &Verdict) {
+        self.selected += 1;
+        match device.code {
+            Some(Code::DeviceOff) => self.off += 1,
+            _ if device.health == Health::Unavailable => self.silent += 1,
+            _ if device.reason == SUSPENDED => self.suspended += 1,
+            _ => {}
+        }
+    }
+
+    /// What keeps everything from coming; `None` when something may come.
+    fn quiet(&self) -> Option<Verdict> {
+        let running = self.selected - self.suspended;
+        if self.selected == 0 {
+            let text = "no device is selected".into();
+            return Some(Verdict::ill(Health::Unknown, Code::NoDevices, text));
+        }
+        if running == 0 {
+            return Some(suspended());
+        }
+        if self.silent + self.off < running {
+            return None;
+        }
+        if self.silent == 0 {
+            return Some(Verdict::well(Health::Healthy, Code::DeviceOff.reason()));
+        }
+        let text = match (running, self.off) {
+            (1, _) => "its device is not read".to_owned(),
+            (all, 0) => format!("none of its {all} devices is read"),
+            (all, off) => format!("none of its {all} devices is read; {off} may be switched off"),
+        };
+        Some(Verdict::ill(Health::Unavailable, Code::DevicesSilent, text))
+    }
+}
+
+/// One sink of a pipeline, as the pipeline sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Outlet<'a> {
+    /// The sink's own verdict.
+    pub verdict: &'a Verdict,
+    /// Why samples for it were dropped lately; `None` when none were.
+    pub dropping: Option<Code>,
+}
+
+/// Judges a pipeline by its devices and by its sinks. It is about delivery: silent devices make
+/// it ill only when all are silent.
+pub fn judge_pipeline(mode: Mode, sources: &Sources, sinks: &[Outlet<'_>]) -> Verdict {
     if mode == Mode::Suspended {
         return suspended();
     }
-    if devices == 0 {
-        return Verdict::ill(Health::Unknown, Code::NoDevices, "no device is selected".into());
+    let quiet = sources.quiet();
+    if let Some(nothing) = quiet.as_ref().filter(|v| v.code == Some(Code::NoDevices)) {
+        return nothing.clone();
     }
-    let well = sinks.iter().filter(|v| v.health == Health::Healthy).count();
-    let bad = |v: &&&Verdict| matches!(v.health, Health::Unavailable | Health::Degraded);
-    let ill = sinks.iter().find(bad);
-    let well = well + sinks.iter().filter(|v| v.health == Health::Degraded).count();
-    match ill {
-        Some(ill) if well > 0 => Verdict { health: Health::Degraded, ..(*ill).clone() },
-        Some(ill) => (*ill).clone(),
-        None => match sinks.iter().find(|v| v.health != Health::Healthy) {
-            Some(other) => (*other).clone(),
-            None => Verdict::well(Health::Healthy, "Delivering"),
-        },
+    let of = |health| sinks.iter().filter(move |s| s.verdict.health == health);
+    let ill = of(Health::Unavailable).chain(of(Health::Degraded)).next();
+    let works = of(Health::Healthy).chain(of(Health::Degraded)).next().is_some();
+    if let Some(ill) = ill {
+        let health = if works { Health::Degraded } else { ill.verdict.health };
+        return Verdict { health, ..ill.verdict.clone() };
+    }
+    if let Some(quiet) = quiet {
+        return quiet;
+    }
+    if let Some(code) = of(Health::Healthy).find_map(|sink| sink.dropping) {
+        let text = "samples were dropped within the last minute though the sink is connected";
+        return Verdict::ill(Health::Degraded, code, text.into());
+    }
+    match sinks.iter().find(|s| s.verdict.health != Health::Healthy) {
+        Some(other) => other.verdict.clone(),
+        None => Verdict::well(Health::Healthy, "Delivering"),
+    }
+}
+
+/// Judges a pipeline that was removed and still delivers what it holds: all that can be wrong with
+/// it is a sink.
+pub fn judge_leaving(sinks: &[Outlet<'_>]) -> Verdict {
+    let of = |health| sinks.iter().find(|s| s.verdict.health == health);
+    match of(Health::Unavailable).or_else(|| of(Health::Degraded)) {
+        Some(ill) => ill.verdict.clone(),
+        None => Verdict::well(Health::Unknown, "Draining"),
     }
 }
 
@@ -246,6 +326,62 @@ mod tests {
         f.fault = Some((FaultClass::Unreachable, Code::Unreachable, "refused".into()));
         assert_eq!(judge_device(&f, Availability::Continuous).code, Some(Code::Unreachable));
         assert_eq!(judge_device(&f, Availability::Intermittent).code, Some(Code::DeviceOff));
+    }
+
+    fn sources(devices: &[&Verdict]) -> Sources {
+        let mut sources = Sources::default();
+        devices.iter().for_each(|device| sources.add(device));
+        sources
+    }
+
+    #[test]
+    fn a_pipeline_delivers_as_long_as_one_of_its_devices_is_read() {
+        let well = Verdict::well(Health::Healthy, "Receiving");
+        let starts = Verdict::well(Health::Unknown, "Connecting");
+        let dead = Verdict::ill(Health::Unavailable, Code::Unreachable, String::new());
+        let off = Verdict::ill(Health::Unavailable, Code::DeviceOff, String::new());
+        let idle = suspended();
+        let refused = Verdict::ill(Health::Degraded, Code::AllPointsBad, String::new());
+        let (delivering, unknown) = ((Health::Healthy, "Delivering"), Health::Unknown);
+        let silent = (Health::Unavailable, "DevicesSilent");
+        for (devices, shown) in [
+            (&[&well, &dead][..], delivering),
+            (&[&dead, &starts], delivering),
+            (&[&refused, &dead], delivering),
+            (&[&dead], silent),
+            (&[&dead, &dead, &idle], silent),
+            (&[&dead, &off], silent),
+            (&[&off, &off], (Health::Healthy, "DeviceOff")),
+            (&[&off, &well], delivering),
+            (&[&idle], (unknown, "Suspended")),
+            (&[], (unknown, "NoDevices")),
+        ] {
+            let outlet = Outlet { verdict: &well, dropping: None };
+            let verdict = judge_pipeline(Mode::Running, &sources(devices), &[outlet]);
+            assert_eq!((verdict.health, verdict.reason), shown, "{devices:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_pipeline_says_of_its_sinks_is_worse_news_than_silence_and_drops() {
+        let well = Verdict::well(Health::Healthy, "Delivering");
+        let dead = Verdict::ill(Health::Unavailable, Code::SinkUnavailable, String::new());
+        let full = Some(Code::StoreFull);
+        let judge = |devices: &[&Verdict], sinks: &[(&Verdict, Option<Code>)]| {
+            let outlets: Vec<_> = sinks
+                .iter()
+                .map(|(verdict, dropping)| Outlet { verdict, dropping: *dropping })
+                .collect();
+            let verdict = judge_pipeline(Mode::Running, &sources(devices), &outlets);
+            (verdict.health, verdict.code)
+        };
+        let unavailable = (Health::Unavailable, Some(Code::SinkUnavailable));
+        assert_eq!(judge(&[&dead], &[(&dead, None)]), unavailable);
+        assert_eq!(judge(&[&well], &[(&dead, full)]), unavailable);
+        let degraded = (Health::Degraded, Some(Code::SinkUnavailable));
+        assert_eq!(judge(&[&well], &[(&well, full), (&dead, None)]), degraded);
+        assert_eq!(judge(&[&well], &[(&well, None), (&well, full)]), (Health::Degraded, full));
+        assert_eq!(judge(&[&well], &[(&well, None)]), (Health::Healthy, None));
     }
 
     #[tokio::test(start_paused = true)]

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use lineside_core::UnixNanos;
 use lineside_crds::diagnostics::Code;
 
-use crate::health::Health;
+use crate::health::{Health, Verdict};
 
 /// Entries kept.
 const DEPTH: usize = 256;
@@ -38,15 +38,17 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Adds an entry; its number is given here.
-    pub fn add(&self, mut entry: Entry) {
+    /// Notes that `verdict` holds for `subject` (as [`Entry::subject`]) from `time` on. The
+    /// oldest entry gives way.
+    pub fn note(&self, time: UnixNanos, subject: String, verdict: &Verdict) {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        entry.number = entries.0;
+        let number = entries.0;
         entries.0 += 1;
         if entries.1.len() == DEPTH {
             entries.1.pop_front();
         }
-        entries.1.push_back(entry);
+        let Verdict { health, reason, code, message } = verdict.clone();
+        entries.1.push_back(Entry { number, time, subject, health, reason, code, message });
     }
 
     /// The newest entries, oldest first.

@@ -16,8 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::Windows;
 use crate::backoff::{Backoff, STABLE, random_below};
 use crate::device::Owned;
-use crate::health::{FlapGuard, SinkFacts, Verdict, judge_sink, suspended};
-use crate::journal::Entry;
+use crate::health::{FlapGuard, Health, SinkFacts, Verdict, judge_sink, suspended};
 use crate::ring::Ring;
 
 /// How long a session may take to end after it was cancelled (sink contract).
@@ -43,6 +42,7 @@ struct State {
     /// some records and refuses others is Degraded, and not one or the other by turns.
     refused_at: Option<Instant>,
     delivered_at: Option<Instant>,
+    connected_at: Option<Instant>,
     flaps: FlapGuard,
     verdict: Verdict,
     sessions: u64,
@@ -65,6 +65,8 @@ pub struct StationSnapshot {
     pub endpoint: String,
     /// A session is connected.
     pub connected: bool,
+    /// Start of the last session that got connected.
+    pub connected_at: Option<Instant>,
     /// Health.
     pub verdict: Verdict,
     /// Sessions that got connected.
@@ -89,6 +91,7 @@ impl Station {
             suspended: false,
             refused_at: None,
             delivered_at: None,
+            connected_at: None,
             flaps: FlapGuard::default(),
             sessions: 0,
             faults: [0; FaultClass::ALL.len()],
@@ -167,17 +170,13 @@ impl Station {
                     %pipeline, sink, code = %code, reason, endpoint, error = verdict.message,
                     "Sink does not deliver"
                 ),
-                None => tracing::info!(%pipeline, sink, reason, endpoint, "Sink is well"),
+                None if verdict.health == Health::Healthy => {
+                    tracing::info!(%pipeline, sink, reason, endpoint, "Sink is well");
+                }
+                None => tracing::info!(%pipeline, sink, reason, endpoint, "Sink waits"),
             }
-            self.windows.journal.add(Entry {
-                number: 0,
-                time: self.clock.now(),
-                subject: format!("sink {pipeline}/{sink}"),
-                health: verdict.health,
-                reason,
-                code: verdict.code,
-                message: verdict.message.clone(),
-            });
+            let subject = format!("sink {pipeline}/{sink}");
+            self.windows.journal.note(self.clock.now(), subject, &verdict);
         }
         state.verdict = verdict;
     }
@@ -190,6 +189,7 @@ impl Station {
         StationSnapshot {
             endpoint: state.endpoint.clone(),
             connected: state.facts.connected,
+            connected_at: state.connected_at,
             verdict: state.verdict.clone(),
             sessions: state.sessions,
             faults: state.faults,
@@ -208,6 +208,7 @@ impl SinkState for Station {
     fn connected(&self, endpoint: &str) {
         let mut state = self.lock();
         state.facts.connected = true;
+        state.connected_at = Some(Instant::now());
         state.facts.fault = None;
         state.sessions += 1;
         state.endpoint = endpoint.to_owned();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lineside_core::{StatusCode, UnixNanos, Value};
+use lineside_crds::diagnostics::Code;
 use lineside_crds::model::{Device, Pipeline};
 
 use crate::device::DeviceCounters;
@@ -93,4 +94,17 @@ pub struct SinkSnapshot {
     pub ledger: Ledger,
     /// Its connection.
     pub station: StationSnapshot,
+}
+
+/// How long a drop speaks for the present.
+const DROP_FRESH: Duration = Duration::from_secs(60);
+
+impl SinkSnapshot {
+    /// Why samples are dropped although the sink is connected: it is too slow for what comes.
+    /// What gave way while it was not connected is told by its own state.
+    pub fn dropping(&self) -> Option<Code> {
+        let (code, at) = self.ledger.last_drop?;
+        let since = self.station.connected_at.filter(|_| self.station.connected)?;
+        (at >= since && at.elapsed() < DROP_FRESH).then_some(code)
+    }
 }

@@ -61,6 +61,7 @@ fn snapshot() -> Snapshot {
     let station = StationSnapshot {
         endpoint: "mqtt://10.0.0.2:1883".into(),
         connected: true,
+        connected_at: None,
         verdict: verdict.clone(),
         sessions: 1,
         faults: Default::default(),

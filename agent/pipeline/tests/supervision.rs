@@ -83,7 +83,8 @@ impl Driver for Scripted {
             let mut number = 0;
             loop {
                 let origin = context.origin.clone();
-                let mut batch = Batch::with_capacity(origin, 0, context.clock.quality(), 1);
+                let quality = context.clock.quality();
+                let mut batch = Batch::with_capacity(origin, context.epoch, quality, 1);
                 number += 1;
                 match play {
                     Play::Panic => panic!("as asked"),
@@ -122,7 +123,8 @@ impl Driver for Scripted {
     }
 }
 
-type Got = (String, UnixNanos, StatusCode, Value);
+/// Device, time, quality, value, epoch.
+type Got = (String, UnixNanos, StatusCode, Value, u64);
 
 struct Collector {
     got: Arc<Mutex<Vec<Got>>>,
@@ -149,9 +151,11 @@ impl Sink for Collector {
                     record = context.feed.next() => record,
                     () = context.cancel.cancelled() => return Ended::Cancelled,
                 };
-                if stall.load(Ordering::Relaxed) {
-                    context.cancel.cancelled().await;
-                    return Ended::Cancelled;
+                while stall.load(Ordering::Relaxed) {
+                    tokio::select! {
+                        () = context.cancel.cancelled() => return Ended::Cancelled,
+                        () = tokio::time::sleep(INTERVAL / 10) => {}
+                    }
                 }
                 if refuse.load(Ordering::Relaxed) {
                     let n = record.batch.len();
@@ -161,7 +165,8 @@ impl Sink for Collector {
                 }
                 let device = record.batch.origin().device.name.to_string();
                 for s in record.batch.iter() {
-                    let sample = (device.clone(), s.time(), s.status, s.value.clone());
+                    let epoch = record.batch.epoch;
+                    let sample = (device.clone(), s.time(), s.status, s.value.clone(), epoch);
                     got.lock().unwrap().push(sample);
                 }
                 context.feed.settle(record.id.offset, Outcome::delivered(record.batch.len()));
@@ -208,7 +213,8 @@ impl Plant {
 
     async fn run(&mut self, names: &[&str]) {
         let devices = names.iter().map(|n| Arc::new(device(n))).collect();
-        self.engine.apply(Desired { devices, pipelines: vec![Arc::new(pipeline())] }).await;
+        let pipelines = vec![Arc::new(pipeline())];
+        self.engine.apply(Desired { devices, pipelines, ..Desired::default() }).await;
     }
 
     fn sessions(&self, name: &str) -> usize {
@@ -300,6 +306,64 @@ async fn an_unreachable_device_is_told_bad_when_its_points_are_due() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_pipeline_whose_devices_are_all_silent_is_not_said_to_deliver() {
+    let mut plant = Plant::new(&[("dead", Play::Fail), ("good", Play::Good)]);
+    let shown = |plant: &Plant| {
+        let verdict = plant.engine.view().snapshot().pipelines.remove(0).verdict;
+        (verdict.health, verdict.code)
+    };
+    plant.run(&["dead"]).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(shown(&plant), (Health::Unavailable, Some(Code::DevicesSilent)));
+    plant.run(&["dead", "good"]).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(shown(&plant), (Health::Healthy, None), "one device is enough");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_without_a_driver_says_so_and_harms_nobody() {
+    let mut engine = Engine::new(Parts {
+        clock: Arc::new(VirtualClock(Instant::now())),
+        secrets: Secrets::default(),
+        drivers: Vec::new(),
+        make_sink: collector,
+        agent_uid: "uid".into(),
+        agent: "agent".into(),
+    });
+    let desired = Desired { devices: vec![Arc::new(device("d"))], ..Desired::default() };
+    engine.apply(desired).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let (snapshot, points) = engine.view().device(&ObjectKey::new("default", "d")).unwrap();
+    assert_eq!(snapshot.verdict.code, Some(Code::NotInThisBuild));
+    assert!(points.points[0].status.is_some_and(StatusCode::is_bad));
+    assert!(engine.view().device(&ObjectKey::new("default", "e")).is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn samples_dropped_for_a_connected_sink_degrade_its_pipeline_for_a_minute() {
+    let mut plant = Plant::new(&[("good", Play::Good)]);
+    let mut small = pipeline();
+    // A few records: a sink that stalls has them full at once.
+    small.store.max_bytes = 2_000;
+    STALL.with(|stall| stall.store(true, Ordering::Relaxed));
+    let devices = vec![Arc::new(device("good"))];
+    let pipelines = vec![Arc::new(small)];
+    plant.engine.apply(Desired { devices, pipelines, ..Desired::default() }).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let shown = |plant: &Plant| plant.engine.view().snapshot().pipelines.remove(0);
+    let full = shown(&plant);
+    let sink = &full.sinks[0];
+    assert!(sink.station.connected && sink.ledger.last_drop.is_some(), "{full:?}");
+    assert_eq!(full.verdict.health, Health::Degraded);
+    assert_eq!(full.verdict.code, Some(Code::StoreFull));
+    // A store that is large enough drops nothing more.
+    plant.run(&["good"]).await;
+    tokio::time::sleep(Duration::from_secs(75)).await;
+    let well = shown(&plant).verdict;
+    assert_eq!((well.health, well.code), (Health::Healthy, None));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_session_that_ignores_its_cancellation_is_ended_all_the_same() {
     let mut plant = Plant::new(&[("deaf", Play::Deaf), ("good", Play::Good)]);
     plant.run(&["deaf", "good"]).await;
@@ -326,14 +390,26 @@ async fn an_unchanged_configuration_touches_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_device_that_was_never_to_run_is_suspended_and_not_connecting() {
+    let mut plant = Plant::new(&[]);
+    let mut idle = device("idle");
+    idle.mode = lineside_crds::model::Mode::Suspended;
+    let (devices, pipelines) = (vec![Arc::new(idle)], vec![Arc::new(pipeline())]);
+    plant.engine.apply(Desired { devices, pipelines, ..Desired::default() }).await;
+    let snapshot = plant.engine.view().snapshot();
+    assert_eq!(snapshot.devices[0].verdict.reason, "Suspended");
+    assert_eq!(snapshot.pipelines[0].verdict.reason, "Suspended", "nothing is to come");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_suspended_device_gives_nothing_and_says_so() {
     let mut plant = Plant::new(&[("d", Play::Good)]);
     plant.run(&["d"]).await;
     tokio::time::sleep(Duration::from_secs(3)).await;
     let mut suspended = device("d");
     suspended.mode = lineside_crds::model::Mode::Suspended;
-    let desired =
-        Desired { devices: vec![Arc::new(suspended)], pipelines: vec![Arc::new(pipeline())] };
+    let (devices, pipelines) = (vec![Arc::new(suspended)], vec![Arc::new(pipeline())]);
+    let desired = Desired { devices, pipelines, ..Desired::default() };
     plant.engine.apply(desired).await;
     tokio::time::sleep(Duration::from_secs(100)).await;
     let before = got("d").len();
@@ -375,7 +451,8 @@ async fn values_of_another_host_are_not_taken_for_the_new_ones() {
         }
         other => other,
     };
-    let desired = Desired { devices: vec![Arc::new(moved)], pipelines: vec![Arc::new(pipeline())] };
+    let (devices, pipelines) = (vec![Arc::new(moved)], vec![Arc::new(pipeline())]);
+    let desired = Desired { devices, pipelines, ..Desired::default() };
     plant.engine.apply(desired).await;
     assert_eq!(good(&plant), 0);
 }
@@ -427,4 +504,75 @@ async fn a_shutdown_delivers_what_is_held_and_gives_up_nothing() {
     assert_eq!(plant.engine.shutdown(Duration::from_secs(5)).await, 0);
     let captured = view.snapshot().pipelines[0].captured;
     assert_eq!(got("good").len() as u64, captured);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_epoch_starts_a_new_session_and_reaches_every_sample_also_those_of_silence() {
+    let mut plant = Plant::new(&[("good", Play::Good), ("hang", Play::Hang)]);
+    for epoch in [3, 4] {
+        let devices = ["good", "hang"].map(|n| Arc::new(device(n))).into();
+        let epochs = ["good", "hang"].map(|n| (ObjectKey::new("default", n), epoch)).into();
+        let pipelines = vec![Arc::new(pipeline())];
+        plant.engine.apply(Desired { devices, pipelines, epochs }).await;
+        let before = (got("good").len(), got("hang").len());
+        tokio::time::sleep(2 * DEADLINE).await;
+        for (name, before) in [("good", before.0), ("hang", before.1)] {
+            let new = got(name).split_off(before);
+            assert!(new.len() >= 2, "{name}: {new:?}");
+            assert!(new.iter().all(|g| g.4 == epoch), "{name}: {new:?}");
+        }
+        assert!(got("hang").last().unwrap().2.is_bad(), "silence is told under the epoch too");
+    }
+    assert_eq!((plant.sessions("good"), plant.sessions("hang")), (2, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removed_pipeline_delivers_what_it_holds_or_gives_it_up_when_its_time_is_over() {
+    let mut plant = Plant::new(&[("d", Play::Good)]);
+    plant.engine = plant.engine.with_linger(Duration::from_secs(60));
+    let stall = |on| STALL.with(|stall| stall.store(on, Ordering::Relaxed));
+    let seconds = |n| tokio::time::sleep(Duration::from_secs(n));
+    let held = |plant: &Plant| -> Vec<u64> {
+        let pipelines = plant.engine.view().snapshot().pipelines;
+        pipelines.iter().map(|p| p.sinks[0].ledger.buffered).collect()
+    };
+    let given_up = |plant: &Plant| plant.engine.view().snapshot().given_up["PipelineRemoved"];
+    let without = || {
+        let devices = vec![Arc::new(device("d"))];
+        Desired { devices, ..Desired::default() }
+    };
+    stall(true);
+    plant.run(&["d"]).await;
+    seconds(5).await;
+    plant.engine.apply(without()).await;
+    let before = held(&plant);
+    assert!(before[0] >= 4, "{before:?}");
+    assert_eq!(plant.engine.view().snapshot().pipelines[0].verdict.reason, "Draining");
+    seconds(5).await;
+    plant.engine.tidy().await;
+    assert_eq!(held(&plant), before, "nothing new gets in, and nothing is given up");
+    stall(false);
+    seconds(1).await;
+    plant.engine.tidy().await;
+    assert_eq!((held(&plant), given_up(&plant)), (vec![], 0));
+    assert_eq!(got("d").len() as u64, before[0], "all of it has arrived");
+    // Again; made again before it had gone it goes on with what it holds.
+    stall(true);
+    plant.run(&["d"]).await;
+    seconds(5).await;
+    let before = held(&plant)[0];
+    plant.engine.apply(without()).await;
+    plant.run(&["d"]).await;
+    seconds(5).await;
+    let held_now = held(&plant);
+    assert!(held_now.len() == 1 && held_now[0] >= before + 4, "{before} {held_now:?}");
+    // And when its time is over, what it holds is given up and counted.
+    plant.engine.apply(without()).await;
+    let left = held(&plant)[0];
+    seconds(59).await;
+    plant.engine.tidy().await;
+    assert_eq!((held(&plant), given_up(&plant)), (vec![left], 0));
+    seconds(2).await;
+    plant.engine.tidy().await;
+    assert_eq!((held(&plant), given_up(&plant)), (vec![], left));
 }

@@ -7,12 +7,14 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
 use axum::middleware;
 use tokio::net::{TcpListener, UnixListener};
 
+use super::serve::{Bounds, serve};
 use super::{SocketPath, host};
 
 /// Where the page is when nobody says where.
@@ -77,20 +79,25 @@ pub async fn bind_page(at: PageAt) -> anyhow::Result<Option<TcpListener>> {
     Ok(Some(listener))
 }
 
+/// What browsers and command lines may take: all streams, and as many questions beside them. A
+/// looker that is slow for half a minute has gone for coffee.
+const BOUNDS: Bounds = Bounds {
+    connections: 2 * super::MOST_STREAMS,
+    request: Duration::from_secs(10),
+    answer: Duration::from_secs(30),
+};
+
 /// Serves the page and the API to browsers of this machine until dropped.
-///
-/// # Errors
-/// The listener fails.
-pub async fn serve_page(listener: TcpListener, routes: Router) -> std::io::Result<()> {
-    axum::serve(listener, routes.layer(middleware::from_fn(host::local_only))).await
+pub async fn serve_page(listener: TcpListener, routes: Router) {
+    let routes = routes
+        .layer(middleware::from_fn(host::local_only))
+        .layer(middleware::from_fn(super::headers));
+    serve(listener, routes, BOUNDS).await;
 }
 
 /// Serves the API to the command line until dropped.
-///
-/// # Errors
-/// The listener fails.
-pub async fn serve_socket(listener: UnixListener, routes: Router) -> std::io::Result<()> {
-    axum::serve(listener, routes).await
+pub async fn serve_socket(listener: UnixListener, routes: Router) {
+    serve(listener, routes, BOUNDS).await;
 }
 
 /// The file of the unix socket; removed on drop.

@@ -9,6 +9,7 @@
 mod host;
 pub mod listen;
 pub mod query;
+pub mod serve;
 pub mod shape;
 mod socket;
 mod state;
@@ -18,9 +19,12 @@ mod tap;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, Request};
 use axum::http::StatusCode;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS,
+};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -50,7 +54,8 @@ impl Service {
     }
 }
 
-/// The routes below `/api/`.
+/// The routes below `/api/`, with places of their own for streams: browsers do not take those of
+/// the command line.
 pub fn router(shown: Arc<Shown>) -> Router {
     let service = Arc::new(Service { shown, places: Arc::new(Semaphore::new(MOST_STREAMS)) });
     let (on_state, on_device, on_stream, on_tap) =
@@ -65,10 +70,7 @@ pub fn router(shown: Arc<Shown>) -> Router {
         .route("/tap", get(async move |query| tap::get(on_tap, query).await))
         .fallback(no_such_path)
         .method_not_allowed_fallback(wrong_method);
-    Router::new()
-        .nest("/api/v1", v1)
-        .route("/api/{*rest}", axum::routing::any(no_such_path))
-        .layer(middleware::from_fn(headers))
+    Router::new().nest("/api/v1", v1).fallback(no_such_path).layer(middleware::from_fn(headers))
 }
 
 fn whole_state(service: &Service, RawQuery(query): RawQuery) -> Response {
@@ -80,10 +82,14 @@ fn whole_state(service: &Service, RawQuery(query): RawQuery) -> Response {
 
 fn one_device(
     service: &Service,
-    Path((namespace, name)): Path<(String, String)>,
+    path: Result<Path<(String, String)>, PathRejection>,
     RawQuery(query): RawQuery,
 ) -> Response {
     let next = "ask for /api/v1/devices/NAMESPACE/NAME; /api/v1/state lists the devices";
+    let Path((namespace, name)) = match path {
+        Ok(path) => path,
+        Err(error) => return refuse(error.status(), error.body_text(), next),
+    };
     if let Err(message) = query::parse(query.as_deref(), &[]) {
         return refuse(StatusCode::BAD_REQUEST, message, next);
     }
@@ -102,7 +108,8 @@ async fn no_such_path(request: Request) -> Response {
     )
 }
 
-async fn wrong_method(request: Request) -> Response {
+/// Answers another method than GET or HEAD.
+pub async fn wrong_method(request: Request) -> Response {
     let message = format!("{} is not allowed here", request.method());
     refuse(StatusCode::METHOD_NOT_ALLOWED, message, "ask with GET; the local API only reads")
 }
@@ -120,7 +127,7 @@ fn answer(body: &impl Serialize) -> Response {
 }
 
 /// An answer that is not a success.
-fn refuse(status: StatusCode, message: impl Into<String>, next: &str) -> Response {
+pub fn refuse(status: StatusCode, message: impl Into<String>, next: &str) -> Response {
     let error = RefusalText { message: message.into(), next: next.to_owned() };
     (status, answer(&Refusal { error })).into_response()
 }
@@ -130,10 +137,17 @@ fn json(body: &impl Serialize) -> String {
     serde_json::to_string(body).unwrap_or_default()
 }
 
+/// Sent with every answer that does not say it otherwise.
+const HEADERS: [(HeaderName, &str); 3] = [
+    (CACHE_CONTROL, "no-store"),
+    (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+];
+
 async fn headers(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
-    let headers = response.headers_mut();
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    for (name, value) in HEADERS {
+        response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
+    }
     response
 }

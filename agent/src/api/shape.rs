@@ -35,6 +35,7 @@ pub struct Agent {
 
 /// The configuration directory as it was last read.
 #[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Config {
     /// The directory.
     pub dir: String,
@@ -44,8 +45,10 @@ pub struct Config {
     pub errors: u64,
     /// Objects in it that are not applied; their former version runs on.
     pub rejected: u64,
-    /// Everything that is wrong with it now.
+    /// What is wrong with it now: errors first, at most 100.
     pub problems: Vec<Problem>,
+    /// Further problems, which `lineside validate` shows.
+    pub problems_left_out: usize,
 }
 
 /// One problem of the configuration.
@@ -85,6 +88,8 @@ pub struct Device {
     pub protocol: String,
     /// Where it is; holds no secret.
     pub endpoint: String,
+    /// What `lineside read` takes to reach it; holds no secret.
+    pub url: String,
     /// `Running` or `Suspended`.
     pub mode: String,
     /// A session is connected.

@@ -4,7 +4,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use lineside_core::{Clock, SystemClock, UnixNanos, encode};
-use lineside_crds::diagnostics::Code;
+use lineside_crds::diagnostics::{Code, Level};
 use lineside_crds::model::{Mode, ObjectKey};
 use lineside_crds::{model, yaml};
 use lineside_pipeline::health::{self, Health};
@@ -31,7 +31,8 @@ pub fn state(shown: &Shown) -> State {
                 applied: shown.config_applied.load(Ordering::Relaxed),
                 errors: shown.config_problems.load(Ordering::Relaxed),
                 rejected: shown.config_rejected.load(Ordering::Relaxed),
-                problems: problems.iter().map(problem).collect(),
+                problems: shown_first(&problems).map(problem).collect(),
+                problems_left_out: problems.len().saturating_sub(MOST_PROBLEMS),
             },
         },
         devices: snapshot.devices.iter().map(device).collect(),
@@ -53,9 +54,7 @@ pub fn state(shown: &Shown) -> State {
 
 /// One device with its points; `None` when there is no such device.
 pub fn device_points(shown: &Shown, key: &ObjectKey) -> Option<DevicePoints> {
-    let snapshot = shown.view.snapshot();
-    let known = snapshot.devices.iter().find(|d| d.device.key == *key)?;
-    let points = shown.view.points(key)?;
+    let (known, points) = shown.view.device(key)?;
     let protocol = points.device.protocol.type_name();
     let driver = shown.drivers.iter().find(|d| d.protocol() == protocol);
     let now = SystemClock.now();
@@ -63,7 +62,7 @@ pub fn device_points(shown: &Shown, key: &ObjectKey) -> Option<DevicePoints> {
         let wire = driver.map(|d| d.wire_address(&points.device, spec)).unwrap_or_default();
         point(spec, wire, seen, now)
     });
-    Some(DevicePoints { device: device(known), points: points.collect() })
+    Some(DevicePoints { device: device(&known), points: points.collect() })
 }
 
 /// RFC 3339 in UTC with nanoseconds.
@@ -78,6 +77,14 @@ pub fn value(value: &lineside_core::Value) -> Option<Box<RawValue>> {
     let mut text = Vec::new();
     encode::value_text(value, false, &mut text);
     String::from_utf8(text).ok().and_then(|text| RawValue::from_string(text).ok())
+}
+
+/// Problems that are told: a directory that is no configuration at all has one a line.
+const MOST_PROBLEMS: usize = 100;
+
+fn shown_first(problems: &[yaml::Problem]) -> impl Iterator<Item = &yaml::Problem> {
+    let of = |error| problems.iter().filter(move |p| (p.code.level() == Level::Error) == error);
+    of(true).chain(of(false)).take(MOST_PROBLEMS)
 }
 
 fn problem(p: &yaml::Problem) -> Problem {
@@ -102,6 +109,7 @@ fn device(d: &DeviceSnapshot) -> Device {
         name: d.device.key.name.to_string(),
         protocol: d.device.protocol.type_name().to_owned(),
         endpoint: d.endpoint.clone(),
+        url: url(&d.device.protocol),
         mode: mode(d.device.mode).to_owned(),
         connected: d.connected,
         verdict: verdict(&d.verdict),
@@ -171,6 +179,18 @@ fn address(address: &model::Address) -> String {
     }
 }
 
+/// The way to a device as a connection string. What does not decide how it is reached is left
+/// out.
+fn url(protocol: &model::Protocol) -> String {
+    match protocol {
+        model::Protocol::ModbusTcp(s) => {
+            format!("modbus-tcp://{}?default-unit-identifier={}", s.endpoint(), s.unit_id)
+        }
+        #[allow(unreachable_patterns, reason = "more protocols follow")]
+        _ => String::new(),
+    }
+}
+
 fn mode(mode: Mode) -> &'static str {
     match mode {
         Mode::Running => "Running",
@@ -195,6 +215,24 @@ fn said(health: Health, reason: &str, code: Option<Code>, message: &str) -> Verd
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_many_problems_the_errors_are_told_first_and_no_more_than_a_hundred() {
+        let one = |code, line| yaml::Problem {
+            code,
+            file: "plant.yaml".into(),
+            line,
+            column: 1,
+            field: String::new(),
+            message: String::new(),
+            object: None,
+        };
+        let mut problems: Vec<_> = (1..=150).map(|line| one(Code::NoDevices, line)).collect();
+        problems.push(one(Code::FileUnreadable, 1));
+        let told: Vec<_> = shown_first(&problems).collect();
+        assert_eq!((told.len(), told[0].code), (MOST_PROBLEMS, Code::FileUnreadable));
+        assert_eq!((told[1].line, told[99].line), (1, 99), "in their order");
+    }
 
     #[test]
     fn values_keep_every_digit() {

@@ -105,8 +105,9 @@ async fn play(
     let state = dir.join("state");
     let agent = Standalone {
         config: dir.to_owned(),
+        cluster: None,
         secrets: None,
-        state: State::open(&state)?,
+        state: State::open(&state, None)?,
         name: "demo".into(),
         http: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         page: args.page.map_or(PageAt::Usual, PageAt::Exactly),

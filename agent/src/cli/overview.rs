@@ -51,11 +51,14 @@ fn sink_key(pipeline: &Pipeline, sink: &Sink) -> String {
 
 /// Whether everything that shall run is healthy, and the configuration is as it should be.
 pub fn is_well(state: &State) -> bool {
-    let healthy = |mode: &str, health: &str| mode == "Suspended" || health == "Healthy";
+    // A device that may be switched off, and is, is as it should be.
+    let healthy = |mode: &str, verdict: &Verdict| {
+        mode == "Suspended" || verdict.health == "Healthy" || verdict.reason == "DeviceOff"
+    };
     state.agent.config.errors == 0
         && state.agent.config.applied > 0
-        && state.devices.iter().all(|d| healthy(&d.mode, &d.verdict.health))
-        && state.pipelines.iter().all(|p| healthy(&p.mode, &p.verdict.health))
+        && state.devices.iter().all(|d| healthy(&d.mode, &d.verdict))
+        && state.pipelines.iter().all(|p| healthy(&p.mode, &p.verdict))
 }
 
 /// Everything, with rates where there are any.
@@ -160,6 +163,11 @@ fn findings(state: &State) -> Vec<Line> {
         ]);
         lines.push(vec![plain(format!("  {}", p.message))]);
         lines.push(vec![plain(format!("  Next: {}", p.next))]);
+    }
+    if state.agent.config.problems_left_out > 0 {
+        let (more, dir) = (state.agent.config.problems_left_out, &state.agent.config.dir);
+        lines.push(vec![plain(format!("{more} more problems"))]);
+        lines.push(vec![plain(format!("  Next: lineside validate -f {dir}"))]);
     }
     for (subject, verdict) in verdicts(state) {
         let Some(code) = &verdict.code else { continue };

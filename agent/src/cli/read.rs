@@ -65,7 +65,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     match standalone::block_on(runtime, read) {
         Ok(readings) => print(&args, &device, &readings),
         Err(fault) => {
-            explain(&fault);
+            explain(&args, &device, &fault)?;
             let reached = !matches!(
                 fault.class,
                 FaultClass::Unreachable | FaultClass::Timeout | FaultClass::Peer
@@ -109,9 +109,25 @@ fn found(args: &Args, finding: &Diagnostic) -> String {
     format!("{place}: {id} {}: {} Next: {next}", finding.code.reason(), finding.message)
 }
 
-fn explain(fault: &Fault) {
+/// Says why nothing was read; with json also on standard output, where programs look.
+fn explain(args: &Args, device: &Device, fault: &Fault) -> anyhow::Result<()> {
+    if args.output == Output::Json {
+        let report = serde_json::json!({
+            "endpoint": device.protocol.endpoint(), "points": [], "error": trouble(fault),
+        });
+        writeln!(std::io::stdout(), "{}", serde_json::to_string_pretty(&report)?)?;
+    }
     eprintln!("lineside: {} {}: {}", fault.code.id(), fault.code.reason(), fault.chain());
     eprintln!("  Next: {} (lineside explain {})", fault.code.next(), fault.code.id());
+    Ok(())
+}
+
+/// What is wrong and what to do, for programs.
+fn trouble(fault: &Fault) -> serde_json::Value {
+    serde_json::json!({
+        "code": fault.code.id(), "reason": fault.code.reason(),
+        "message": fault.chain(), "next": fault.code.next(),
+    })
 }
 
 fn print(args: &Args, device: &Device, readings: &[Reading]) -> anyhow::Result<Exit> {
@@ -198,6 +214,8 @@ impl Row<'_> {
             "raw": self.raw(), "type": self.reading.value.type_name(), "value": value,
             "quality": self.reading.status.severity(), "status": self.reading.status.0,
             "code": self.reading.fault.as_ref().map(|f| f.code.id()),
+            "message": self.reading.fault.as_ref().map(|f| f.chain()),
+            "next": self.reading.fault.as_ref().map(|f| f.code.next()),
         })
     }
 }

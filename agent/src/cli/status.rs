@@ -14,7 +14,7 @@ Examples:
   lineside status > /dev/null || echo 'something is wrong'
 
 Asks the agent that runs with the state directory. What is wrong is said with its code and the
-next step; what is suspended is not wrong.
+next step; what is suspended, or may be switched off and is, is not wrong.
 Exit codes: 0 everything is healthy, 1 something is not, 2 usage, 3 no agent answers.")]
 pub struct Args {
     #[command(flatten)]

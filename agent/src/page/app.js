@@ -1,6 +1,6 @@
 // The page: one stream in, views out. Everything the page knows comes from `/api/v1/stream`.
 
-import { text } from "./dom.js";
+import { prose, text } from "./dom.js";
 import { Devices } from "./devices.js";
 import { Configuration, Journal, Pipelines, Verdict } from "./panels.js";
 import { Stream } from "./stream.js";
@@ -33,11 +33,14 @@ const stream = new Stream({
     show("live", "Live");
     devices.setLive(true);
   },
-  lost() {
-    show("lost", "Not connected");
+  lost(refusal) {
+    const title = refusal ? `The agent refuses this page: ${refusal.message}` : "Not connected to the agent";
+    show("lost", refusal ? "Refused" : "Not connected");
+    text(field("lost-title"), `${title}.`);
+    prose(field("lost-next"), refusal ? `until then, ${refusal.next}` : "if it does not, check that `lineside agent` runs");
     devices.setLive(false);
     pipelines.lost();
-    verdict.lost();
+    verdict.lost(title);
     tick();
   },
 });

@@ -56,6 +56,11 @@ export class Devices {
     byId("device-filter").value = "";
     if (!this.isOpen(name)) this.toggle(name);
     this.#show();
+    if (!this.#rows.get(name)) {
+      // Beyond the rows that are shown.
+      byId("device-filter").value = name;
+      this.#show();
+    }
     const row = this.#rows.get(name);
     row?.node.scrollIntoView({ block: "nearest" });
     row?.button.focus();
@@ -107,6 +112,9 @@ export class Devices {
   }
 }
 
+/** For ids: names may differ in characters that an id does not keep. */
+let rowsMade = 0;
+
 class DeviceRow {
   #owner;
   #name;
@@ -118,7 +126,7 @@ class DeviceRow {
   constructor(device, owner) {
     this.#owner = owner;
     this.#name = key(device);
-    const id = `points-${this.#name.replace(/[^A-Za-z0-9]/g, "-")}`;
+    const id = `device-${(rowsMade += 1)}-points`;
     const mark = shape(device.health);
     const field = (name, tag = "span") => el(tag, { "data-field": name, class: name });
     const p = {
@@ -136,7 +144,9 @@ class DeviceRow {
       fault: el("div", { class: "fault" }),
     };
     this.#parts = p;
-    this.button = el("button", { type: "button", class: "row", "aria-expanded": "false", "aria-controls": id });
+    // Its name stays while ages and counts beside it change.
+    p.name.id = `${id}-of`;
+    this.button = el("button", { type: "button", class: "row", "aria-expanded": "false", "aria-controls": id, "aria-labelledby": p.name.id });
     this.button.append(
       el("span", { class: "chevron", "aria-hidden": "true" }),
       mark.node,

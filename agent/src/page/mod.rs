@@ -10,6 +10,8 @@ use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
+use crate::api;
+
 /// What the page may load and do: its own files and its own agent.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
     connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; \
@@ -55,9 +57,10 @@ static ASSETS: [Asset; 9] = [
 /// The routes `/` and `/*.js`, `/app.css`; to be merged with those of the local API, which the
 /// page reads.
 pub fn router() -> Router {
-    ASSETS.iter().fold(Router::new(), |router, asset| {
+    let routes = ASSETS.iter().fold(Router::new(), |router, asset| {
         router.route(asset.path, get(async move |headers: HeaderMap| answer(asset, &headers)))
-    })
+    });
+    routes.method_not_allowed_fallback(api::wrong_method)
 }
 
 fn answer(asset: &Asset, request: &HeaderMap) -> Response {
@@ -129,6 +132,43 @@ mod tests {
                 assert_eq!(address, "http://www.w3.org/2000/svg", "a name, not a request");
             }
         }
+    }
+
+    /// A colour of the style in one theme, as its relative luminance (WCAG 2.2).
+    fn luminance(name: &str, theme: usize) -> f64 {
+        let start = format!("  --{name}: light-dark(");
+        let (_, rest) =
+            asset("/app.css").body.split_once(&start).unwrap_or_else(|| panic!("{name}"));
+        let colour = rest.split([',', ')']).nth(theme).unwrap().trim().trim_start_matches('#');
+        let linear = |at: usize| {
+            let c = f64::from(u8::from_str_radix(&colour[at..at + 2], 16).unwrap()) / 255.0;
+            if c <= 0.04045 { c / 12.92 } else { ((c + 0.055) / 1.055).powf(2.4) }
+        };
+        0.2126 * linear(0) + 0.7152 * linear(2) + 0.0722 * linear(4)
+    }
+
+    #[test]
+    fn text_and_the_edges_of_controls_stand_out_in_both_themes() {
+        // WCAG 2.2: 1.4.3 text 4.5:1, 1.4.11 the edges of controls and the focus 3:1.
+        let text = ["ink", "quiet", "well", "warn", "fail"];
+        let grounds = ["ground", "sheet", "raised"];
+        let mut pairs: Vec<(&str, &str, f64)> = Vec::new();
+        for ground in grounds {
+            pairs.extend(text.map(|t| (t, ground, 4.5)));
+            pairs.extend(["edge", "focus"].map(|edge| (edge, ground, 3.0)));
+        }
+        for wash in ["warn-wash", "fail-wash"] {
+            pairs.extend(["ink", "quiet"].map(|t| (t, wash, 4.5)));
+        }
+        for theme in [0, 1] {
+            for (over, under, least) in &pairs {
+                let (a, b) = (luminance(over, theme), luminance(under, theme));
+                let contrast = (a.max(b) + 0.05) / (a.min(b) + 0.05);
+                assert!(contrast >= *least, "{over} on {under}, theme {theme}: {contrast:.2}");
+            }
+        }
+        // Fading would undo all of it.
+        assert!(!asset("/app.css").body.contains("opacity:"));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 // Everything beside the devices: verdict, the way of the data, pipelines, configuration, events.
 
 import { attr, el, keyed, prose, shape, text } from "./dom.js";
-import { bytes, clock, count, key, needsAttention, plural, sinks, span, verdict } from "./words.js";
+import { bytes, clock, count, key, needsAttention, plural, rank, saysItself, sinks, span, verdict } from "./words.js";
 
 /** Causes named under the verdict. */
 const MAX_CAUSES = 6;
@@ -33,8 +33,8 @@ export class Verdict {
     showTrack(state);
   }
 
-  lost() {
-    this.#say("Unavailable", ["Not connected to the agent"]);
+  lost(words) {
+    this.#say("Unavailable", [words]);
     document.title = "! Not connected · Lineside";
     this.#causes.set([]);
   }
@@ -58,10 +58,14 @@ function causes(state) {
     if (!needsAttention(sink)) continue;
     list.push({ id: `sink ${key(pipeline)}/${sink.name}`, anchor: "pipelines-title", what: `${pipeline.name}/${sink.name}`, ...pick(sink) });
   }
+  for (const p of state.pipelines.filter(saysItself)) {
+    list.push({ id: `pipeline ${key(p)}`, anchor: "pipelines-title", what: p.name, ...pick(p) });
+  }
   for (const p of state.agent.config.problems.filter((q) => q.level === "Error")) {
     list.push({ id: `config ${at(p)} ${p.code} ${p.message}`, anchor: "config-title", what: at(p), health: "Degraded", reason: p.reason, code: p.code });
   }
-  return list;
+  // A list is cut at its end: the worst comes first.
+  return list.toSorted((a, b) => rank(b.health) - rank(a.health));
 }
 
 function pick({ health, reason, code }) {
@@ -100,9 +104,9 @@ function showTrack(state) {
   const running = state.devices.filter((d) => d.mode !== "Suspended");
   const read = running.filter((d) => d.health === "Healthy" || d.health === "Degraded").length;
   const sum = (list, of) => list.reduce((n, item) => n + of(item), 0);
-  const total = sum(state.devices, (d) => d.points.total);
-  const good = sum(state.devices, (d) => d.points.good);
-  const bad = sum(state.devices, (d) => d.points.bad);
+  const total = sum(running, (d) => d.points.total);
+  const good = sum(running, (d) => d.points.good);
+  const bad = sum(running, (d) => d.points.bad);
   const outlets = sinks(state);
   const delivering = outlets.filter(({ sink }) => sink.health === "Healthy").length;
   const buffered = sum(outlets, ({ sink }) => sink.buffered);
@@ -152,13 +156,16 @@ class PipelineRow {
   #name = el("span", { class: "name" });
   #store = el("span", { class: "quiet", "data-field": "store" });
   #captured = el("span", { class: "quiet", "data-field": "captured" });
+  #health = el("span", { class: "health", "data-field": "pipeline-health" });
+  #known = "Unknown";
+  #fault = new Fault();
   #sinks;
 
   constructor(pipeline) {
     const list = el("ul", { class: "sinks" });
     this.#sinks = keyed(list, (s) => s.name, (s) => new SinkRow(s));
-    const head = el("div", { class: "pipeline-head" }, el("h3", {}, this.#name), this.#captured, this.#store);
-    this.node = el("li", { "data-pipeline": key(pipeline) }, head, list);
+    const head = el("div", { class: "pipeline-head" }, el("h3", {}, this.#name), this.#health, this.#captured, this.#store);
+    this.node = el("li", { "data-pipeline": key(pipeline) }, head, this.#fault.node, list);
   }
 
   update(pipeline) {
@@ -167,11 +174,45 @@ class PipelineRow {
     text(this.#captured, `${count(pipeline.captured)} captured`);
     const { bytes: used, limitBytes } = pipeline.store;
     text(this.#store, `store ${bytes(used)} of ${bytes(limitBytes)}`);
+    this.#known = pipeline.health;
+    attr(this.node, "data-health", pipeline.health);
+    text(this.#health, pipeline.health);
+    this.#fault.show(pipeline, saysItself(pipeline));
     this.#sinks.set(pipeline.sinks);
   }
 
   lost() {
+    text(this.#health, `was ${this.#known}`);
     for (const row of this.#sinks.values()) row.lost();
+  }
+}
+
+/** What is wrong with something, and what to do. */
+class Fault {
+  #f = {};
+
+  constructor() {
+    for (const name of ["code", "reason", "message", "next"]) {
+      this.#f[name] = el("span", { "data-field": name, class: name });
+    }
+    const f = this.#f;
+    this.node = el(
+      "div",
+      { class: "fault" },
+      el("p", {}, f.code, " ", f.reason, " ", f.message),
+      el("p", { class: "todo" }, el("b", {}, "Next"), " ", f.next),
+    );
+  }
+
+  /** Shows the verdict of `object`, or with `wanted` = false nothing. */
+  show(object, wanted) {
+    const f = this.#f;
+    text(f.code, object.code ?? "");
+    text(f.reason, object.reason ?? "");
+    prose(f.message, object.message ?? "");
+    prose(f.next, object.next ?? "");
+    f.next.parentElement.hidden = !object.next;
+    this.node.hidden = !wanted;
   }
 }
 
@@ -179,27 +220,23 @@ class SinkRow {
   #mark;
   #health = "Unknown";
   #f = {};
-  #fault = el("div", { class: "fault" });
+  #fault = new Fault();
 
   constructor(sink) {
     this.#mark = shape(sink.health);
-    for (const name of ["name", "endpoint", "health", "connected", "delivered", "buffered", "lag", "dropped", "code", "reason", "message", "next"]) {
+    for (const name of ["name", "endpoint", "health", "connected", "delivered", "buffered", "lag", "dropped"]) {
       this.#f[name] = el("span", { "data-field": name, class: name });
     }
     const f = this.#f;
     const facts = ["delivered", "buffered", "lag", "dropped"].map((name) =>
       el("div", {}, el("dt", {}, name === "buffered" ? "waiting" : name), el("dd", {}, f[name])),
     );
-    this.#fault.append(
-      el("p", {}, f.code, " ", f.reason, " ", f.message),
-      el("p", { class: "todo" }, el("b", {}, "Next"), " ", f.next),
-    );
     this.node = el(
       "li",
       { "data-sink": sink.name },
       el("div", { class: "sink-head" }, this.#mark.node, el("span", { class: "who" }, f.name, f.endpoint), el("span", { class: "state" }, f.health, f.connected)),
       el("dl", {}, ...facts),
-      this.#fault,
+      this.#fault.node,
     );
   }
 
@@ -218,12 +255,7 @@ class SinkRow {
     const drops = Object.entries(sink.dropped ?? {}).map(([reason, n]) => `${count(n)} ${reason}`);
     text(f.dropped, drops.join(", ") || "0");
     attr(f.dropped, "data-some", drops.length > 0 ? "yes" : null);
-    text(f.code, sink.code ?? "");
-    text(f.reason, sink.reason ?? "");
-    prose(f.message, sink.message ?? "");
-    prose(f.next, sink.next ?? "");
-    f.next.parentElement.hidden = !sink.next;
-    this.#fault.hidden = sink.health === "Healthy";
+    this.#fault.show(sink, sink.health !== "Healthy");
   }
 
   /** What was known last is not said as if it were so. */
@@ -241,7 +273,9 @@ export class Configuration {
     const { config } = agent;
     text(document.querySelector('[data-field="config-dir"]'), config.dir);
     const rejected = config.rejected > 0 ? `; ${plural(config.rejected, "object")} kept as last accepted or left out` : "";
-    const found = config.problems.length > 0 ? plural(config.problems.length, "problem") : "No problems";
+    const all = config.problems.length + (config.problemsLeftOut ?? 0);
+    const shown = config.problemsLeftOut > 0 ? ` (the first ${count(config.problems.length)} are shown)` : "";
+    const found = all > 0 ? `${plural(all, "problem")}${shown}` : "No problems";
     text(byId("config-summary"), `${found}; applied ${config.applied === 1 ? "once" : `${count(config.applied)} times`} since the start${rejected}.`);
     this.#rows.set(config.problems);
   }

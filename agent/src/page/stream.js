@@ -25,11 +25,15 @@ export class Stream {
   #source = null;
   #asked = null;
   #broken = false;
+  #refusal = null;
   #lastEvent = performance.now();
   #lastTry = 0;
   #on;
 
-  /** `on` = `{state(data), device(data), lost(), live()}`. */
+  /**
+   * `on` = `{state(data), device(data), lost(refusal), live()}`; `refusal` = `{message, next}` of
+   * an agent that is there and does not want us, else null.
+   */
   constructor(on) {
     this.#on = on;
     this.live = null;
@@ -61,6 +65,7 @@ export class Stream {
         const data = parse(event.data);
         this.#lastEvent = performance.now();
         this.#broken = false;
+        this.#refusal = null;
         if (this.live !== true) {
           this.live = true;
           this.#on.live();
@@ -69,8 +74,29 @@ export class Stream {
       });
     }
     source.addEventListener("error", () => {
-      if (source === this.#source) this.#broken = true;
+      if (source !== this.#source) return;
+      this.#broken = true;
+      if (source.readyState === EventSource.CLOSED) this.#askWhy(source);
     });
+  }
+
+  /** The browser does not tell with which words a stream was refused. */
+  async #askWhy(source) {
+    const control = new AbortController();
+    const over = setTimeout(() => control.abort(), RETRY);
+    let refusal = null;
+    try {
+      const answer = await fetch(source.url, { cache: "no-store", signal: control.signal });
+      if (!answer.ok) refusal = (await answer.json()).error ?? null;
+    } catch {
+      // No answer, or none of an agent: it is not connected.
+    } finally {
+      clearTimeout(over);
+      control.abort();
+    }
+    if (this.#source !== source || this.#refusal?.message === refusal?.message) return;
+    this.#refusal = refusal;
+    if (this.live === false) this.#on.lost(refusal);
   }
 
   #watch() {
@@ -79,7 +105,7 @@ export class Stream {
     if (silence < bound) return;
     if (this.live !== false) {
       this.live = false;
-      this.#on.lost();
+      this.#on.lost(this.#refusal);
     }
     // A restarted agent may not know the devices yet: the next attempt asks for none.
     if (performance.now() - this.#lastTry >= (this.#broken ? RETRY : SILENCE)) this.#open("");

@@ -45,9 +45,9 @@ export function clock(time) {
 
 const RANK = { Healthy: 0, Unknown: 1, Degraded: 2, Unavailable: 3 };
 
-/** The worse of two healths. */
-export function worse(a, b) {
-  return (RANK[b] ?? 1) > (RANK[a] ?? 1) ? b : a;
+/** How bad a health is. */
+export function rank(health) {
+  return RANK[health] ?? 1;
 }
 
 /** `ns/name`. */
@@ -65,6 +65,11 @@ export function sinks(state) {
 /** Whether an object asks for a person. A device that may be switched off does not. */
 export function needsAttention(object) {
   return object.health !== "Healthy" && !["Suspended", "DeviceOff"].includes(object.reason);
+}
+
+/** Whether a pipeline is ill for a reason that is not one of its sinks'. */
+export function saysItself(pipeline) {
+  return Boolean(pipeline.code) && needsAttention(pipeline) && pipeline.sinks.every((s) => s.code !== pipeline.code);
 }
 
 /** `{health, parts}`: is it working, and if not, how much of it is not. */
@@ -127,11 +132,14 @@ function deliveryInWords(state, outlets) {
     return { health: "Degraded", words: `${bad.length} of ${n} sinks ${does} not deliver` };
   }
   if (slow.length > 0) return { health: "Degraded", words: "delivery is disturbed" };
-  const empty = state.pipelines.filter((p) => p.reason === "NoDevices");
-  if (empty.length > 0) {
-    const who = empty.length === 1 ? `pipeline ${empty[0].name} selects` : `${count(empty.length)} pipelines select`;
-    return { health: "Degraded", words: `${who} no device` };
-  }
+  const is = (reason) => state.pipelines.filter((p) => p.reason === reason);
+  const who = (list, one, many) => (list.length === 1 ? `pipeline ${list[0].name} ${one}` : `${count(list.length)} pipelines ${many}`);
+  const empty = is("NoDevices");
+  if (empty.length > 0) return { health: "Degraded", words: `${who(empty, "selects", "select")} no device` };
+  const silent = is("DevicesSilent");
+  if (silent.length > 0) return { health: "Degraded", words: `${who(silent, "has", "have")} nothing to deliver` };
+  const dropping = state.pipelines.filter(saysItself);
+  if (dropping.length > 0) return { health: "Degraded", words: `${who(dropping, "drops", "drop")} samples` };
   // Connected is not delivered: what waits was not acknowledged yet.
   const starts = ({ sink }) => sink.health === "Unknown" || (sink.reason !== "Delivering" && sink.buffered > 0);
   if (outlets.some(starts)) return { health: "Unknown", words: "delivery is starting" };

@@ -1,6 +1,7 @@
 //! The pymodbus server (`tests/peers/pymodbus_server.py`): units, tables, counters and faults
 //! from a JSON fixture; what it may hold is described at the top of that file.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
@@ -29,7 +30,16 @@ impl Pymodbus {
     /// # Errors
     /// The Python environment is missing, or the server refuses the fixture.
     pub fn start(dir: &TestDir, name: &str, fixture: &Value) -> Result<Self> {
-        let port = ports::free()?;
+        let loopback = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), ports::free()?);
+        Self::start_at(dir, name, fixture, loopback)
+    }
+
+    /// The same at an address of the caller's, in the network of the caller's thread.
+    ///
+    /// # Errors
+    /// As [`Self::start`], or the address is taken or not this machine's.
+    pub fn start_at(dir: &TestDir, name: &str, fixture: &Value, at: SocketAddr) -> Result<Self> {
+        let port = at.port();
         let fixture =
             dir.write(&format!("{name}.json"), &serde_json::to_string_pretty(fixture)?)?;
         let requests = dir.join(&format!("{name}.requests"));
@@ -39,6 +49,8 @@ impl Pymodbus {
             fixture.clone().into_os_string(),
             "--log".into(),
             requests.clone().into_os_string(),
+            "--host".into(),
+            at.ip().to_string().into(),
             "--port".into(),
             port.to_string().into(),
         ];

@@ -13,6 +13,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use lineside_core::Batch;
 use lineside_core::sink::{Feed, Outcome, Record, RecordId};
+use lineside_crds::diagnostics::Code;
 use lineside_crds::model::{ObjectKey, Overflow, Store};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -47,6 +48,16 @@ impl DropReason {
             Self::NotEncodable => "NotEncodable",
         }
     }
+
+    /// The code of a drop that its sink's state does not tell of: the sink may be well and the
+    /// samples too many for it.
+    pub fn code(self) -> Option<Code> {
+        match self {
+            Self::StoreFull => Some(Code::StoreFull),
+            Self::Expired => Some(Code::StoreExpired),
+            Self::Rejected | Self::NotEncodable => None,
+        }
+    }
 }
 
 /// The numbers of one sink, in samples: `captured = delivered + buffered + dropped`.
@@ -60,6 +71,8 @@ pub struct Ledger {
     pub buffered: u64,
     /// Given up, by reason.
     pub dropped: BTreeMap<DropReason, u64>,
+    /// The last drop that has a code, and when it was.
+    pub last_drop: Option<(Code, Instant)>,
     /// Age of the oldest waiting record.
     pub lag: Duration,
 }
@@ -68,6 +81,7 @@ impl Ledger {
     fn drop(&mut self, reason: DropReason, samples: u64) {
         if samples > 0 {
             *self.dropped.entry(reason).or_default() += samples;
+            self.last_drop = reason.code().map(|c| (c, Instant::now())).or(self.last_drop);
         }
     }
 }

@@ -1,27 +1,30 @@
 //! `lineside tap`: what flows, as it happens: the bytes of the device, the sample made of them,
 //! and its delivery.
 
+mod notices;
 mod rows;
+mod wanted;
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::time::Duration;
 
-use anyhow::bail;
-use lineside_crds::model::Glob;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::local::Stop;
 use super::{Exit, Output, local, terminal};
 use crate::api::query;
-use crate::api::shape::{State, Tapped};
-use crate::client::Client;
+use crate::api::shape::{Device, DevicePoints, Point, State, Tapped};
+use crate::client::{Client, ClientError};
 use crate::standalone;
+use notices::Notices;
 use rows::Rows;
+use wanted::Wanted;
 
 /// How often rows that are complete are printed.
 const PRINT_PERIOD: Duration = Duration::from_millis(100);
-/// Silence after which the agent is asked whether it is still there.
-const SILENCE: Duration = Duration::from_secs(5);
+/// How often the agent is asked how the devices are, and so whether it is still there.
+const STATE_PERIOD: Duration = Duration::from_secs(1);
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -35,7 +38,8 @@ Examples:
 Columns: the bytes as the device sent them, the value made of them with its quality, and the
 pipeline, sink and record id when the remote has accepted it; `-` where there is none. In a glob
 `*` is any run of characters and `?` one. Looking costs the agent little, and it never waits for
-you: events that you are too slow for are lost and counted.
+you: events that you are too slow for are lost and counted. A device that is not well is said on
+standard error, with the code, its bad points and what to do, at once and when that changes.
 Exit codes: 0 something was seen, 1 nothing flowed, 2 usage, 3 no agent answers.")]
 pub struct Args {
     /// Which devices and points
@@ -57,62 +61,10 @@ pub struct Args {
     output: Output,
 }
 
-/// What is looked at, as globs of the API.
-struct Wanted {
-    device: String,
-    point: Option<String>,
-}
-
-impl Wanted {
-    fn of(args: &Args) -> Self {
-        let what = args.what.as_deref().unwrap_or("*");
-        let (device, point) = match what.split_once('/') {
-            Some((device, point)) => (device, Some(point.to_owned())),
-            None => (what, None),
-        };
-        let device = match &args.namespace {
-            Some(namespace) => format!("{namespace}/{device}"),
-            None => device.to_owned(),
-        };
-        Self { device, point }
-    }
-
-    fn path(&self, limit: Option<u64>) -> String {
-        let mut path = format!("/api/v1/tap?device={}", query::encode(&self.device));
-        if let Some(point) = &self.point {
-            path.push_str(&format!("&point={}", query::encode(point)));
-        }
-        if let Some(limit) = limit {
-            path.push_str(&format!("&limit={limit}"));
-        }
-        path
-    }
-
-    /// Refuses a glob that no device answers to, which would be waited for in vain.
-    async fn check(&self, client: &Client) -> Result<(), Stop> {
-        let state: State = serde_json::from_slice(&client.get("/api/v1/state").await?)?;
-        let glob = Glob(self.device.clone());
-        let full = self.device.contains('/');
-        let wanted = |d: &crate::api::shape::Device| {
-            let path = format!("{}/{}", d.namespace, d.name);
-            glob.matches(if full { &path } else { &d.name })
-        };
-        if state.devices.iter().any(wanted) {
-            return Ok(());
-        }
-        let there: Vec<&str> = state.devices.iter().take(20).map(|d| d.name.as_str()).collect();
-        let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
-        let refuse = || -> anyhow::Result<()> {
-            bail!("no device is {:?}; there are: {there}", self.device);
-        };
-        Ok(refuse()?)
-    }
-}
-
 /// Runs the command.
 pub fn run(args: &Args) -> anyhow::Result<Exit> {
     let client = args.local.client()?;
-    let wanted = Wanted::of(args);
+    let wanted = Wanted::new(args.what.as_deref(), args.namespace.as_deref());
     let done = local::runtime()?.block_on(async {
         let mut seen = 0;
         let end = standalone::told_to_end()?;
@@ -134,17 +86,22 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
 
 /// Prints until the limit is reached; counts what it printed.
 async fn look(args: &Args, client: &Client, wanted: &Wanted, seen: &mut u64) -> Result<(), Stop> {
-    wanted.check(client).await?;
+    let mut devices = Devices { client, wanted, notices: Notices::default() };
+    let state = devices.state().await?;
+    devices.check(&state).await?;
+    devices.tell(&state).await?;
     let json = args.output == Output::Json;
     let mut lines = client.lines(&wanted.path(args.limit.filter(|_| json))).await?;
     let mut printer = Printer::new(args.limit);
+    printer.rows.await_delivery(delivers(&state));
     let mut period = tokio::time::interval(PRINT_PERIOD);
-    period.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut last = Instant::now();
+    let mut looks = tokio::time::interval_at(Instant::now() + STATE_PERIOD, STATE_PERIOD);
+    for interval in [&mut period, &mut looks] {
+        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    }
     loop {
         tokio::select! {
             line = lines.next() => {
-                last = Instant::now();
                 match line? {
                     Some(line) if json => {
                         let mut out = std::io::stdout().lock();
@@ -161,18 +118,100 @@ async fn look(args: &Args, client: &Client, wanted: &Wanted, seen: &mut u64) -> 
                 if !json && printer.print(seen)? {
                     return Ok(());
                 }
-                if last.elapsed() > SILENCE {
-                    client.get("/api/v1/state").await?;
-                    last = Instant::now();
-                }
+            }
+            _ = looks.tick() => {
+                let state = devices.state().await?;
+                devices.tell(&state).await?;
+                printer.rows.await_delivery(delivers(&state));
             }
         }
     }
 }
 
+/// Whether a delivery may come.
+fn delivers(state: &State) -> bool {
+    state.pipelines.iter().any(|p| p.sinks.iter().any(|s| s.connected))
+}
+
+/// The devices that are looked at, and what was said of them.
+struct Devices<'a> {
+    client: &'a Client,
+    wanted: &'a Wanted,
+    notices: Notices,
+}
+
+impl Devices<'_> {
+    async fn state(&self) -> Result<State, Stop> {
+        Ok(serde_json::from_slice(&self.client.get("/api/v1/state").await?)?)
+    }
+
+    async fn points(&self, device: &Device) -> Result<Vec<Point>, Stop> {
+        let [namespace, name] = [&device.namespace, &device.name].map(|part| query::encode(part));
+        let path = format!("/api/v1/devices/{namespace}/{name}");
+        match self.client.get(&path).await {
+            Ok(body) => Ok(serde_json::from_slice::<DevicePoints>(&body)?.points),
+            // Removed since the state was told.
+            Err(ClientError::Refused { .. }) => Ok(Vec::new()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Refuses a glob that nothing answers to, which would be waited for in vain.
+    async fn check(&self, state: &State) -> Result<(), Stop> {
+        let devices: Vec<&Device> =
+            state.devices.iter().filter(|d| self.wanted.device(d)).collect();
+        if devices.is_empty() {
+            return Err(anyhow::Error::msg(self.wanted.no_device(state)).into());
+        }
+        if !self.wanted.has_point() {
+            return Ok(());
+        }
+        let mut names = BTreeSet::new();
+        for device in devices {
+            for point in self.points(device).await? {
+                if self.wanted.point(&point.name) {
+                    return Ok(());
+                }
+                names.insert(point.name);
+            }
+        }
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        Err(anyhow::Error::msg(self.wanted.no_point(&names)).into())
+    }
+
+    /// Says, on standard error, which devices are not well since the last time, and why.
+    async fn tell(&mut self, state: &State) -> Result<(), Stop> {
+        let news = self.notices.news(state.devices.iter().filter(|d| self.wanted.device(d)));
+        for device in news.ill {
+            let points = match device.points.bad {
+                0 => Vec::new(),
+                _ => self.points(device).await?,
+            };
+            say(&notices::ill(device, &points, self.wanted));
+        }
+        for device in news.well {
+            say(&[notices::well(device)]);
+        }
+        if news.more > 0 {
+            say(&[format!("{} more devices are not well; lineside status names all", news.more)]);
+        }
+        Ok(())
+    }
+}
+
+fn say(lines: &[String]) {
+    for (number, line) in lines.iter().enumerate() {
+        let lead = if number == 0 { "lineside: " } else { "" };
+        eprintln!(
+            "{}",
+            terminal::text(&[terminal::plain(format!("{lead}{line}"))], usize::MAX, false)
+        );
+    }
+}
+
 fn ended() -> Result<(), Stop> {
     let text = "the agent ended".to_owned();
-    Err(Stop::Agent(crate::client::ClientError::Broken(text)))
+    Err(Stop::Agent(ClientError::Broken(text)))
 }
 
 /// Rows on standard output.

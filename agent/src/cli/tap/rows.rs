@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use crate::api::shape::Tapped;
 use crate::cli::terminal::{Line, Paint, plain, span};
 
-/// How long a row waits for its delivery.
+/// How long a row waits for its delivery, when one may come.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long a delivered row waits for those of other pipelines.
 const GATHERING: Duration = Duration::from_millis(100);
@@ -37,13 +37,14 @@ pub struct Rows {
     raw: HashMap<(String, String), VecDeque<(String, String)>>,
     rows: VecDeque<Row>,
     widths: [usize; 5],
+    patience: Duration,
     lost: u64,
 }
 
 impl Default for Rows {
     fn default() -> Self {
         let widths = WIDTHS.map(|(least, _)| least);
-        Self { raw: HashMap::new(), rows: VecDeque::new(), widths, lost: 0 }
+        Self { raw: HashMap::new(), rows: VecDeque::new(), widths, patience: PATIENCE, lost: 0 }
     }
 }
 
@@ -101,6 +102,11 @@ impl Rows {
         }
     }
 
+    /// Whether rows wait for their delivery; without a sink that is connected none will come.
+    pub fn await_delivery(&mut self, may_come: bool) {
+        self.patience = if may_come { PATIENCE } else { GATHERING };
+    }
+
     /// Events that are missing since it was asked last.
     pub fn lost(&mut self) -> u64 {
         std::mem::take(&mut self.lost)
@@ -119,7 +125,7 @@ impl Rows {
         let mut ready = Vec::new();
         while ready.len() < most {
             let complete = |row: &mut Row| {
-                let patience = if row.delivered.is_empty() { PATIENCE } else { GATHERING };
+                let patience = if row.delivered.is_empty() { self.patience } else { GATHERING };
                 now.saturating_duration_since(row.since) >= patience
             };
             let Some(row) = self.rows.pop_front_if(complete) else { break };
@@ -293,6 +299,15 @@ mod tests {
         tokio::time::advance(GATHERING).await;
         let second = printed(&mut rows, Instant::now());
         assert!(second[0].ends_with("s/0/8"), "{second:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_sink_nothing_is_waited_for() {
+        let mut rows = Rows::default();
+        rows.await_delivery(false);
+        rows.take(sample("decoded", 100, "1"));
+        tokio::time::advance(GATHERING).await;
+        assert_eq!(printed(&mut rows, Instant::now()).len(), 1);
     }
 
     #[tokio::test(start_paused = true)]
