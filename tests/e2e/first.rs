@@ -1,0 +1,61 @@
+//! From nothing to Ready, as a newcomer does it: apply, see what is missing, switch the device on.
+
+use std::time::Duration;
+
+use lineside_tests::wait;
+
+use crate::line::{Line, device_yaml, of, pipeline_yaml, unix_ns};
+
+const PIPELINE: &str = "pipelines.lineside.dev";
+
+#[test]
+fn ready_is_false_until_the_device_is_on_and_true_only_once_a_consumer_has_data() {
+    let mut line = Line::beside("first");
+    let at = line.device_address();
+    line.apply(&device_yaml("furnace", at, Some("node2")));
+    line.apply(&pipeline_yaml("to-broker", &line.broker));
+
+    // The agent runs, the device is off.
+    let soon = Duration::from_secs(60);
+    let off = line.wait_for("deviceconnection", "furnace", "Ready", soon, |c| {
+        c.status == "False" && c.reason == "Unreachable"
+    });
+    assert!(off.message.contains("LNS-"), "{off:?}");
+    assert!(off.message.contains("node2"), "the message names the node: {off:?}");
+    wait::while_true("nothing is Ready", Duration::from_secs(5), || {
+        let device = line.condition("deviceconnection", "furnace", "Ready").unwrap();
+        let pipeline = line.condition(PIPELINE, "to-broker", "Ready").unwrap();
+        device.status == "False" && pipeline.status != "True"
+    })
+    .unwrap();
+    assert!(line.arrived().iter().all(|a| !a.is_good()));
+    let pod = line.pod().unwrap();
+    assert_eq!(pod["spec"]["nodeName"], "node2");
+
+    let _device = line.device("furnace", at);
+    for object in ["deviceconnection/furnace", "pipelines.lineside.dev/to-broker"] {
+        line.kubectl(&["wait", "--for=condition=Ready", object, "--timeout=60s"]).unwrap();
+    }
+    let first = wait::until_some("a good sample", Duration::from_secs(1), || {
+        line.arrived().into_iter().find(|a| a.is_good())
+    })
+    .unwrap();
+    for (kind, name) in [("deviceconnection", "furnace"), (PIPELINE, "to-broker")] {
+        let object = line.get(kind, name).unwrap();
+        let ready = of(&object, "Ready").unwrap();
+        // Conditions have whole seconds.
+        let since = unix_ns(&ready.since).unwrap() + 1_000_000_000;
+        assert!(
+            first.received_ns <= since,
+            "{kind} was Ready before a consumer had data: {ready:?} {first:?}"
+        );
+        assert_eq!(object["status"]["observedGeneration"], object["metadata"]["generation"]);
+    }
+    let temperature = line.arrived().into_iter().find(|a| a.is_good() && a.point == "temperature");
+    assert_eq!(temperature.unwrap().value, 21.5);
+    assert_eq!(
+        line.pod().unwrap()["metadata"]["uid"],
+        pod["metadata"]["uid"],
+        "the agent was not replaced"
+    );
+}

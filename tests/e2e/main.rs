@@ -1,0 +1,22 @@
+//! Tests on a real two-node Kubernetes, as root. One program, so that all share one lab
+//! ([`shared`]), which ends with it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "all of it is test code, also the functions the tests share"
+)]
+
+mod bad;
+mod chart;
+mod cluster;
+mod first;
+mod lab;
+mod line;
+mod recovery;
+mod rest;
+mod rights;
+mod secrets;
+mod shared;
+mod uninstall;
