@@ -119,7 +119,9 @@ pub fn clients(
             .build())
     };
     let election = plain(config.clone())?;
-    let watch = plain(Config { read_timeout: None, ..config.clone() })?;
+    let mut patient = config.clone();
+    patient.read_timeout = None;
+    let watch = plain(patient)?;
     let fenced = ClientBuilder::try_from(config)
         .map_err(ClientError::Client)?
         .with_layer(&Guard { fence })

@@ -49,7 +49,8 @@ fn execute(command: Command) -> anyhow::Result<()> {
 }
 
 fn start_log(format: Option<LogFormat>) {
-    let default = || EnvFilter::new("info,kube_client=warn,kube_runtime=warn");
+    // What a request came to is told by who made it, once.
+    let default = || EnvFilter::new("info,kube_client=off,kube_runtime=warn");
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| default());
     let log = tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter);
     let terminal = std::io::stderr().is_terminal();

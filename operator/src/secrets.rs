@@ -44,3 +44,36 @@ fn named(pipeline: &Pipeline) -> Vec<(FieldPath, String)> {
     }
     all
 }
+
+#[cfg(test)]
+mod tests {
+    use lineside_crds::api::pipeline::PipelineSpec;
+    use lineside_crds::model::ObjectKey;
+    use lineside_crds::validate::{Meta, validate_pipeline};
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_secret_that_one_pool_does_not_mount_is_found_with_its_field() {
+        let spec: PipelineSpec = serde_json::from_value(json!({
+            "sources": [{"name": "a", "devices": {}}],
+            "store": {"durability": "Memory"},
+            "sinks": [{"name": "b", "mqtt": {
+                "url": "mqtts://broker", "topic": "{device}",
+                "credentialsRef": {"secret": "login"},
+                "tls": {"caRef": {"secret": "tls", "key": "ca.crt"}},
+            }}],
+        }))
+        .unwrap();
+        let model = validate_pipeline(&Meta::new(ObjectKey::new("ns", "p")), &spec).unwrap();
+        let all = BTreeSet::from(["login".to_owned(), "tls".to_owned()]);
+        let some = BTreeSet::from(["login".to_owned()]);
+        assert!(not_mounted(&model, [("full", &all)]).is_empty());
+        let findings = not_mounted(&model, [("full", &all), ("lean", &some)]);
+        let [finding] = findings.as_slice() else { panic!("{findings:?}") };
+        assert_eq!(finding.code, Code::SecretNotListed);
+        assert_eq!(finding.field.to_string(), "spec.sinks[0].mqtt.tls.caRef.secret");
+        assert!(finding.message.contains("lean"), "{}", finding.message);
+    }
+}

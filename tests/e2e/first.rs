@@ -59,3 +59,48 @@ fn ready_is_false_until_the_device_is_on_and_true_only_once_a_consumer_has_data(
         "the agent was not replaced"
     );
 }
+
+/// A pool whose agents cannot run, and what stands in its devices' Ready.
+fn cannot_run(name: &str, pool: &str, placement: &str, said: &[&str]) {
+    let line = Line::beside(name);
+    let at = line.device_address();
+    if !pool.is_empty() {
+        line.apply(&format!(
+            "apiVersion: lineside.dev/v1alpha1\nkind: AgentPool\nmetadata: {{name: default}}\nspec: {pool}\n"
+        ));
+    }
+    let device = device_yaml("furnace", at, None);
+    line.apply(&device.replace("  points:", &format!("{placement}  points:")));
+    line.apply(&pipeline_yaml("to-broker", &line.broker));
+    for (kind, name) in [("deviceconnection", "furnace"), (PIPELINE, "to-broker")] {
+        let soon = Duration::from_secs(60);
+        let ready = line.wait_for(kind, name, "Ready", soon, |c| {
+            c.status == "False"
+                && c.reason == "AgentNotRunning"
+                && said.iter().all(|part| c.message.contains(part))
+        });
+        assert!(ready.message.contains("Next: "), "{ready:?}");
+        assert!(line.condition(kind, name, "Stalled").is_none(), "in progress, not failed");
+    }
+}
+
+#[test]
+fn an_image_that_is_not_there_is_told_in_the_kubelets_words() {
+    // `lineside.invalid` resolves nowhere.
+    let pool = "{image: 'lineside.invalid/agent:none', stateVolume: {emptyDir: {}}}";
+    cannot_run("image", pool, "", &["kubelet: ", "ImagePull", "kubectl describe pod -n t-image"]);
+}
+
+#[test]
+fn a_volume_without_storage_class_is_told_in_the_schedulers_words() {
+    let pool = "{stateVolume: {persistentVolumeClaim: {storageClassName: nowhere}}}";
+    let said = ["scheduler: ", "StorageClass nowhere", "kubectl describe pvc -n t-volume"];
+    cannot_run("volume", pool, "", &said);
+}
+
+#[test]
+fn a_device_that_no_node_fits_is_told_with_what_was_looked_for() {
+    let placement = "  placement: {nodeSelector: {zone: mars}}\n";
+    let said = ["0 of 2 nodes carry zone=mars", "kubectl get nodes --show-labels"];
+    cannot_run("nowhere", "", placement, &said);
+}

@@ -115,17 +115,26 @@ fn used(log: &str, user: &str) -> BTreeSet<Right> {
     log.lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
         .filter(|event| event["user"]["username"] == user && event["responseStatus"]["code"] != 403)
-        .filter_map(|event| {
-            let object = event.get("objectRef")?;
-            let text = |key: &str| object[key].as_str().unwrap_or_default().to_owned();
-            let sub = text("subresource");
-            let resource = match sub.as_str() {
-                "" => text("resource"),
-                _ => format!("{}/{sub}", text("resource")),
-            };
-            Some((text("apiGroup"), resource, event["verb"].as_str()?.to_owned()))
+        .flat_map(|event| {
+            let right = right_of(&event);
+            // A server-side apply that creates is a patch in the log and needs both rights.
+            let made = event["verb"] == "patch" && event["responseStatus"]["code"] == 201;
+            let create = right.clone().filter(|_| made);
+            let create = create.map(|(group, resource, _)| (group, resource, "create".to_owned()));
+            [right, create].into_iter().flatten()
         })
         .collect()
+}
+
+fn right_of(event: &Value) -> Option<Right> {
+    let object = event.get("objectRef")?;
+    let text = |key: &str| object[key].as_str().unwrap_or_default().to_owned();
+    let sub = text("subresource");
+    let resource = match sub.as_str() {
+        "" => text("resource"),
+        _ => format!("{}/{sub}", text("resource")),
+    };
+    Some((text("apiGroup"), resource, event["verb"].as_str()?.to_owned()))
 }
 
 /// What the roles of a chart grant, by the name of the role's kind and name.
@@ -210,6 +219,16 @@ fn everything_that_happens_in_a_life(line: &mut Line) {
     })
     .unwrap_or_else(|e| panic!("{e}\n{}", line.describe()));
     line.wait_ready("furnace", "to-broker");
+    // A part of the configuration that is no longer needed.
+    let agent =
+        line.list("agents.lineside.dev")[0]["metadata"]["name"].as_str().unwrap().to_owned();
+    let spare = format!("{agent}-5");
+    line.apply(&format!(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {spare}\n  labels:\n    \
+         app.kubernetes.io/managed-by: lineside-operator\n    lineside.dev/agent: {agent}\n"
+    ));
+    wait::until("the spare ConfigMap is gone", SOON, || line.get("configmap", &spare).is_none())
+        .unwrap_or_else(|e| panic!("{e}\n{}", line.describe()));
     // A move: the agent that is left ends, with its children.
     line.apply(&device_yaml("furnace", at, Some("node2")));
     wait::until("one agent, on node2", SOON, || {

@@ -27,7 +27,7 @@ fn a_secret_that_comes_late_is_picked_up_and_is_the_condition_of_its_pipeline_on
     let open = line.second_broker("open");
     let at = line.device_address();
     let device = line.device("furnace", at);
-    line.apply(&device_yaml("furnace", at, None));
+    line.apply(&device_yaml("furnace", at, Some("node1")));
     line.apply(&pipeline_yaml("open", &open));
     line.apply(&pipeline_with_login("guarded", &line.broker.endpoint()));
     line.wait_ready("furnace", "open");
@@ -71,7 +71,7 @@ fn a_secret_that_comes_late_is_picked_up_and_is_the_condition_of_its_pipeline_on
     // Another device, and an edit of it.
     let second = line.device_address();
     let _second = line.device("mixer", second);
-    line.apply(&device_yaml("mixer", second, None));
+    line.apply(&device_yaml("mixer", second, Some("node1")));
     line.wait_for("deviceconnection", "mixer", "Ready", SOON, |c| c.status == "True");
     let edit = r#"{"spec":{"intervalMillis":250}}"#;
     line.kubectl(&["patch", "dconn", "mixer", "--type=merge", "-p", edit]).unwrap();

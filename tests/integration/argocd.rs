@@ -12,7 +12,7 @@ const FOLDER: &str = "examples/kubernetes/gitops/argocd";
 
 /// A situation of `docs/reference/conditions.md`, whether the agent runs the object then, and
 /// what Argo CD shall show.
-const SITUATIONS: [(&str, bool, &str); 23] = [
+const SITUATIONS: [(&str, bool, &str); 24] = [
     ("good values arrive", true, "Healthy"),
     ("every sink takes samples", true, "Healthy"),
     ("some points are bad", true, "Degraded"),
@@ -24,6 +24,7 @@ const SITUATIONS: [(&str, bool, &str); 23] = [
     ("no sink takes samples", true, "Degraded"),
     ("one sink takes samples, another does not", true, "Degraded"),
     ("no device is selected", false, "Progressing"),
+    ("all its devices are silent", true, "Degraded"),
     ("suspended", true, "Suspended"),
     ("a Secret, a key or another object is not there yet", true, "Progressing"),
     ("the pool is not there yet", false, "Progressing"),

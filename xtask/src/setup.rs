@@ -23,7 +23,13 @@ const PEERS: [(&str, &str); 7] = [
 ];
 
 /// What the tests need besides.
-const TESTS: [(&str, &str); 2] = [("chromium", "chromium"), ("chromium-driver", "chromedriver")];
+const TESTS: [(&str, &str); 4] = [
+    ("chromium", "chromium"),
+    ("chromium-driver", "chromedriver"),
+    // The language of Argo CD's health checks.
+    ("lua5.1", "lua5.1"),
+    ("curl", "curl"),
+];
 
 /// What the lab and the images need.
 const LAB: [(&str, &str); 8] = [

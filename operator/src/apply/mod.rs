@@ -16,7 +16,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Namespace;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy};
+use kube::api::{
+    ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams,
+    Preconditions, PropagationPolicy,
+};
 use kube::core::{DeserializeGuard, NamespaceResourceScope};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
@@ -73,6 +76,15 @@ impl ApplyError {
         match self {
             Self::Request { source: kube::Error::Api(status), .. } => Some(status),
             _ => None,
+        }
+    }
+
+    /// Why it failed, in one line.
+    pub fn cause(&self) -> String {
+        match self {
+            Self::Request { source, .. } => brief(source),
+            Self::Late { .. } => String::new(),
+            Self::Encode { source, .. } => source.to_string(),
         }
     }
 
@@ -223,6 +235,30 @@ impl Writer {
         bounded(|| format!("get {} {namespace}/{name}", K::KIND), api.get_opt(name)).await
     }
 
+    /// The status of an object that cannot be decoded as a whole; the default when there is none
+    /// or it cannot be decoded either.
+    ///
+    /// # Errors
+    /// When the API server does not answer.
+    pub async fn status_of_undecodable<K, S>(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<S, ApplyError>
+    where
+        K: Tracked + Resource<DynamicType = ()>,
+        S: DeserializeOwned + Default,
+    {
+        let kind = ApiResource::erase::<K>(&());
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, &kind);
+        // A list of one: the right to list is there anyway.
+        let one = ListParams::default().fields(&format!("metadata.name={name}"));
+        let what = || format!("list {} {namespace}/{name}", K::KIND);
+        let found = bounded(what, api.list(&one)).await?.items.into_iter().next();
+        let status = found.and_then(|object| object.data.get("status").cloned());
+        Ok(status.and_then(|status| serde_json::from_value(status).ok()).unwrap_or_default())
+    }
+
     /// Whether a namespace is being deleted, or gone.
     ///
     /// # Errors
@@ -253,7 +289,8 @@ impl Writer {
             PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..Default::default() };
         let patch = Patch::Merge(body);
         let what = || format!("patch {} {namespace}/{name}", K::KIND);
-        let answer = bounded(what, api.patch(name, &params, &patch)).await?;
+        let answer = bounded(what, api.patch(name, &params, &patch)).await;
+        let answer = answer.inspect_err(|error| self.drop_missing::<K>(namespace, name, error))?;
         self.metrics.wrote(K::KIND);
         self.take_in_and_tell(answer);
         Ok(())
@@ -280,7 +317,8 @@ impl Writer {
         });
         let patch = Patch::Apply(&body);
         let what = || format!("write the status of {} {namespace}/{name}", K::KIND);
-        let answer = bounded(what, api.patch_status(name, &params, &patch)).await?;
+        let answer = bounded(what, api.patch_status(name, &params, &patch)).await;
+        let answer = answer.inspect_err(|error| self.drop_missing::<K>(namespace, name, error))?;
         self.metrics.wrote(K::KIND);
         self.take_in(answer);
         Ok(())
@@ -331,6 +369,15 @@ impl Writer {
         memory.admitted.retain(|(_, id), _| !belongs(id));
     }
 
+    /// What the API server does not know is not kept for real here either.
+    fn drop_missing<K: Tracked>(&self, namespace: &str, name: &str, error: &ApplyError) {
+        if error.is_not_found()
+            && let Some(change) = K::table(&self.cache).forget(namespace, name)
+        {
+            self.queue.push_all(K::keys(&change, &self.cache));
+        }
+    }
+
     fn take_in<K: Tracked>(&self, mut answer: K) -> Option<Change<K>> {
         answer.meta_mut().managed_fields = None;
         K::prune(&mut answer);
@@ -376,6 +423,17 @@ impl Writer {
     fn memory(&self) -> std::sync::MutexGuard<'_, Memory> {
         // Single inserts and removes; a panic elsewhere does not spoil the sets.
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the API server said, without the dump of its answer.
+pub fn brief(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => match status.message.is_empty() {
+            true => format!("{} {}", status.code, status.reason),
+            false => status.message.clone(),
+        },
+        other => other.to_string(),
     }
 }
 

@@ -101,7 +101,10 @@ impl Pulse {
         let mut fallen = Vec::new();
         for (id, seen) in self.lock().iter_mut() {
             // One that never renewed it has not started; that is no silence.
-            if !seen.silent && seen.mark.1.is_some() && now.saturating_duration_since(seen.at) >= seen.limit {
+            if !seen.silent
+                && seen.mark.1.is_some()
+                && now.saturating_duration_since(seen.at) >= seen.limit
+            {
                 seen.silent = true;
                 fallen.push(id.clone());
             }

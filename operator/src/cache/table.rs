@@ -47,6 +47,10 @@ impl<K> Change<K> {
     }
 }
 
+/// Ends of objects that are remembered. An answer to a write is late by seconds at most, and in
+/// that time no more objects of a kind end.
+const GRAVES_MOST: usize = 4096;
+
 /// All objects of a kind.
 #[derive(Debug)]
 pub struct Table<K> {
@@ -60,6 +64,40 @@ struct State<K> {
     /// Lists under way: what came so far, and what was written meanwhile.
     loading: BTreeMap<Scope, Loading<K>>,
     loaded: BTreeSet<Scope>,
+    graves: Graves,
+}
+
+/// The versions at which objects ended, so that the answer to a write that comes after the news
+/// of the end does not bring the object back.
+#[derive(Debug, Default)]
+struct Graves {
+    by_id: BTreeMap<Id, u64>,
+    by_version: BTreeSet<(u64, Id)>,
+}
+
+impl Graves {
+    fn dig(&mut self, id: Id, version: Option<u64>) {
+        let Some(version) = version else { return };
+        self.fill(&id);
+        self.by_version.insert((version, id.clone()));
+        self.by_id.insert(id, version);
+        while self.by_id.len() > GRAVES_MOST
+            && let Some((_, oldest)) = self.by_version.pop_first()
+        {
+            self.by_id.remove(&oldest);
+        }
+    }
+
+    fn fill(&mut self, id: &Id) {
+        if let Some(version) = self.by_id.remove(id) {
+            self.by_version.remove(&(version, id.clone()));
+        }
+    }
+
+    /// Whether this version of the object is from before its end.
+    fn covers(&self, id: &Id, version: Option<u64>) -> bool {
+        matches!((self.by_id.get(id), version), (Some(end), Some(version)) if version <= *end)
+    }
 }
 
 #[derive(Debug)]
@@ -77,8 +115,12 @@ struct Loading<K> {
 impl<K: Resource> Table<K> {
     /// An empty table that is complete once each of these watches has listed its objects.
     pub fn new(scopes: impl IntoIterator<Item = Scope>) -> Self {
-        let state =
-            State { objects: BTreeMap::new(), loading: BTreeMap::new(), loaded: BTreeSet::new() };
+        let state = State {
+            objects: BTreeMap::new(),
+            loading: BTreeMap::new(),
+            loaded: BTreeSet::new(),
+            graves: Graves::default(),
+        };
         Self { state: RwLock::new(state), scopes: scopes.into_iter().collect() }
     }
 
@@ -150,6 +192,13 @@ impl<K: Resource> Table<K> {
     /// Takes in what the API server answered to a write.
     pub fn written(&self, object: K) -> Option<Change<K>> {
         let mut state = self.write();
+        let meta = object.meta();
+        if meta.deletion_timestamp.is_some()
+            && meta.finalizers.as_deref().unwrap_or_default().is_empty()
+        {
+            // The write took away the last thing that held it.
+            return state.remove(&object);
+        }
         let id = id_of(&object);
         for (scope, loading) in &mut state.loading {
             if scope.covers(&id) {
@@ -160,8 +209,9 @@ impl<K: Resource> Table<K> {
     }
 
     /// Drops an object that the API server does not know.
-    pub fn forget(&self, namespace: &str, name: &str) {
-        self.write().objects.remove(&(namespace.to_owned(), name.to_owned()));
+    pub fn forget(&self, namespace: &str, name: &str) -> Option<Change<K>> {
+        let old = self.write().objects.remove(&(namespace.to_owned(), name.to_owned()))?;
+        Some(Change { old: Some(old.object), new: None })
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, State<K>> {
@@ -179,11 +229,14 @@ impl<K: Resource> State<K> {
         let id = id_of(&object);
         let entry = Entry::new(object);
         let old = self.objects.get(&id);
-        if old.is_some_and(|old| !entry.is_newer_than(old)) {
+        if old.is_some_and(|old| !entry.is_newer_than(old))
+            || self.graves.covers(&id, entry.version)
+        {
             return None;
         }
         let old = old.map(|old| old.object.clone());
         let new = Some(entry.object.clone());
+        self.graves.fill(&id);
         self.objects.insert(id, entry);
         Some(Change { old, new })
     }
@@ -191,12 +244,16 @@ impl<K: Resource> State<K> {
     fn remove(&mut self, object: &K) -> Option<Change<K>> {
         let id = id_of(object);
         let version = version_of(object);
-        let known = self.objects.get(&id)?;
+        let Some(known) = self.objects.get(&id) else {
+            self.graves.dig(id, version);
+            return None;
+        };
         // The end of an earlier object of this name, after a new one was written.
         if known.version > version && known.object.meta().uid != object.meta().uid {
             return None;
         }
         let old = self.objects.remove(&id).map(|entry| entry.object);
+        self.graves.dig(id, version);
         Some(Change { old, new: None })
     }
 
@@ -330,6 +387,46 @@ mod tests {
         let end = table.handle(&Scope::Cluster, Event::Delete(with_uid("ns", "a", 13, "second")));
         assert_eq!(end.len(), 1);
         assert!(table.is_empty());
+    }
+
+    #[test]
+    fn an_answer_that_comes_after_the_news_of_the_end_does_not_bring_the_object_back() {
+        let table = table();
+        table.handle(&Scope::Cluster, Event::Apply(object("ns", "a", 5)));
+        table.handle(&Scope::Cluster, Event::Delete(object("ns", "a", 8)));
+        assert!(table.written(object("ns", "a", 7)).is_none());
+        assert!(table.is_empty());
+        assert!(table.written(with_uid("ns", "a", 9, "another")).is_some(), "a new one does");
+        assert_eq!(table.len(), 1);
+        // One that was never seen: made and ended between two events of the watch.
+        table.handle(&Scope::Cluster, Event::Delete(object("ns", "b", 12)));
+        assert!(table.written(object("ns", "b", 11)).is_none());
+    }
+
+    #[test]
+    fn the_write_that_takes_the_last_finalizer_away_is_the_end() {
+        let table = table();
+        table.handle(&Scope::Cluster, Event::Apply(object("ns", "a", 5)));
+        let mut released = object("ns", "a", 7);
+        released.metadata.deletion_timestamp =
+            serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap();
+        assert!(table.written(released).is_some_and(|change| change.new.is_none()));
+        assert!(table.is_empty());
+    }
+
+    #[test]
+    fn ends_are_remembered_up_to_a_bound() {
+        let table = table();
+        for version in 0..10_000 {
+            table.handle(
+                &Scope::Cluster,
+                Event::Delete(object("ns", &format!("o{version}"), version)),
+            );
+        }
+        assert!(table.written(object("ns", "o9999", 9999)).is_none());
+        assert!(table.written(object("ns", "o1", 1)).is_some());
+        let graves = &table.read().graves;
+        assert_eq!((graves.by_id.len(), graves.by_version.len()), (GRAVES_MOST, GRAVES_MOST));
     }
 
     #[test]

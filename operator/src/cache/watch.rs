@@ -18,6 +18,7 @@ use tracing::{info, warn};
 use super::kinds::{self, Tracked};
 use super::table::Scope;
 use super::{Cache, Guarded};
+use crate::apply;
 use crate::metrics::Metrics;
 use crate::queue::{Key, Queue};
 
@@ -136,10 +137,21 @@ async fn follow<K: Tracked>(
                 // A broken connection is normal and mended by the next try; what goes on is said
                 // once.
                 if !std::mem::replace(&mut failing, true) {
-                    warn!(kind = K::KIND, %error, "Watching failed, trying again");
+                    warn!(kind = K::KIND, error = brief(&error), "Watching failed, trying again");
                 }
             }
         }
+    }
+}
+
+fn brief(error: &watcher::Error) -> String {
+    match error {
+        watcher::Error::InitialListFailed(source) => format!("list: {}", apply::brief(source)),
+        watcher::Error::WatchStartFailed(source) | watcher::Error::WatchFailed(source) => {
+            format!("watch: {}", apply::brief(source))
+        }
+        watcher::Error::WatchError(status) => format!("watch: {}", status.message),
+        other @ watcher::Error::NoResourceVersion => other.to_string(),
     }
 }
 

@@ -38,7 +38,7 @@ pub struct Leader {
 enum RoundError {
     #[error("no answer within {0:?}")]
     Late(Duration),
-    #[error(transparent)]
+    #[error("{}", crate::apply::brief(.0))]
     Kube(#[from] kube::Error),
 }
 

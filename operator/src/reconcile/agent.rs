@@ -267,9 +267,10 @@ impl Reconciler {
         if agent.spec.config_hash.as_ref() != Some(&children.config_hash)
             || agent.spec.shards != shards
         {
-            // Before the ConfigMaps: an acknowledgement of the former hash is then none of this.
+            // Before the ConfigMaps: an acknowledgement of the former hash is then none of this. Only
+            // on the very Agent that it was made from: assignments may have changed meanwhile.
             let body = json!({
-                "metadata": {"uid": agent.uid()},
+                "metadata": {"uid": agent.uid(), "resourceVersion": agent.resource_version()},
                 "spec": {"configHash": children.config_hash, "shards": shards},
             });
             self.writer.merge::<Guarded<Agent>>(namespace, &name, &body).await?;

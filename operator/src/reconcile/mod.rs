@@ -104,13 +104,17 @@ impl Reconciler {
     }
 
     fn failed(&self, key: &Key, failure: &Failure) -> Outcome {
-        let cause = std::error::Error::source(failure).map(ToString::to_string);
         match failure {
             // The other writer's word reaches us by the watch.
-            Failure::Apply(error) if error.is_conflict() => {
-                debug!(%key, %failure, cause, "Somebody else wrote in between, trying again");
+            Failure::Apply(error) if error.is_conflict() || error.is_not_found() => {
+                debug!(%key, %failure, "Somebody else wrote in between, trying again");
             }
-            Failure::Apply(_) => warn!(%key, %failure, cause, "Reconciling failed, trying again"),
+            Failure::Apply(error) if error.is_namespace_terminating() => {
+                debug!(%key, %failure, "The namespace is being deleted");
+            }
+            Failure::Apply(error) => {
+                warn!(%key, %failure, cause = error.cause(), "Reconciling failed, trying again");
+            }
             Failure::Undecodable { .. } => error!(%key, %failure, "Nothing is decided"),
         }
         Outcome::Failed

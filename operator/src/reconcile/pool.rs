@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Resource, ResourceExt};
 use lineside_crds::api::agent::Agent;
-use lineside_crds::api::agent_pool::{AgentPool, AgentPoolStatus};
+use lineside_crds::api::agent_pool::AgentPool;
 use lineside_crds::diagnostics::{Code, Diagnostic, FieldPath};
 use lineside_crds::model::Availability;
 use serde_json::{Value, json};
@@ -113,9 +113,13 @@ impl Reconciler {
         agents: &BTreeMap<String, std::sync::Arc<Agent>>,
         members: &[Member],
     ) -> Result<(), Failure> {
-        let none = AgentPoolStatus::default();
         let decoded = object.0.as_ref();
-        let previous = decoded.ok().and_then(|pool| pool.status.as_ref()).unwrap_or(&none);
+        let previous = match decoded {
+            Ok(pool) => pool.status.clone().unwrap_or_default(),
+            Err(_) => {
+                self.writer.status_of_undecodable::<Guarded<AgentPool>, _>(namespace, name).await?
+            }
+        };
         let errors = match decoded {
             Ok(pool) => judged::pool(pool).err().unwrap_or_default(),
             Err(invalid) => {
@@ -139,7 +143,7 @@ impl Reconciler {
             now: jiff::Timestamp::now(),
         };
         let status = verdict::pool::status(&facts);
-        if decoded.ok().is_some_and(|pool| pool.status.as_ref() == Some(&status)) {
+        if previous == status {
             return Ok(());
         }
         let transition = Transition::of(&previous.conditions, &status.conditions);

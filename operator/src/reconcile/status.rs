@@ -6,8 +6,8 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Resource;
 use lineside_crds::api::agent::Agent;
-use lineside_crds::api::device::{DeviceConnection, DeviceConnectionStatus};
-use lineside_crds::api::pipeline::{Pipeline, PipelineStatus};
+use lineside_crds::api::device::DeviceConnection;
+use lineside_crds::api::pipeline::Pipeline;
 use lineside_crds::api::status::{Condition, ConditionStatus, condition};
 use lineside_crds::diagnostics::{Code, Diagnostic, FieldPath};
 use lineside_crds::model;
@@ -36,8 +36,14 @@ impl Reconciler {
             // Placement comes first and tells.
             return Ok(Outcome::Done);
         }
-        let none = DeviceConnectionStatus::default();
-        let previous = decoded.and_then(|device| device.status.as_ref()).unwrap_or(&none);
+        let previous = match decoded {
+            Some(device) => device.status.clone().unwrap_or_default(),
+            None => {
+                self.writer
+                    .status_of_undecodable::<Guarded<DeviceConnection>, _>(namespace, name)
+                    .await?
+            }
+        };
         let verdict = decoded.map(|device| self.judgements.device(device));
         let model = verdict.as_deref().and_then(|verdict| verdict.as_ref().ok());
         let findings = findings(&object, verdict.as_deref());
@@ -68,7 +74,7 @@ impl Reconciler {
             // Where it was last, and how often it has moved: the next owner counts on from there.
             status.agent = previous.agent.clone();
         }
-        if decoded.is_none_or(|device| device.status.as_ref() != Some(&status)) {
+        if previous != status {
             self.write_status::<Guarded<DeviceConnection>>(
                 namespace,
                 name,
@@ -97,8 +103,12 @@ impl Reconciler {
             // Placement comes first and tells.
             None => return Ok(Outcome::Done),
         };
-        let none = PipelineStatus::default();
-        let previous = decoded.and_then(|pipeline| pipeline.status.as_ref()).unwrap_or(&none);
+        let previous = match decoded {
+            Some(pipeline) => pipeline.status.clone().unwrap_or_default(),
+            None => {
+                self.writer.status_of_undecodable::<Guarded<Pipeline>, _>(namespace, name).await?
+            }
+        };
         let verdict = decoded.map(|pipeline| self.judgements.pipeline(pipeline));
         let model = verdict.as_deref().and_then(|verdict| verdict.as_ref().ok());
         let selected = self.selected(namespace, model);
@@ -149,7 +159,7 @@ impl Reconciler {
         };
         let again = facts.agents.iter().filter_map(AgentView::silent_in).min();
         let status = verdict::pipeline::status(&facts);
-        if decoded.is_none_or(|pipeline| pipeline.status.as_ref() != Some(&status)) {
+        if previous != status {
             self.write_status::<Guarded<Pipeline>>(
                 namespace,
                 name,
