@@ -184,6 +184,8 @@ fn operator_and_agents_use_every_right_they_have_and_try_no_other() {
     let denied: Vec<&str> = log
         .lines()
         .filter(|l| l.contains(&format!("\"{account}\"")) && l.contains("\"code\":403"))
+        // The API server's answer to whoever creates something in a namespace that ends.
+        .filter(|l| !l.contains("because it is being terminated"))
         .collect();
     assert!(denied.is_empty(), "the operator was refused: {denied:#?}");
 
