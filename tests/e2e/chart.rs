@@ -227,14 +227,20 @@ fn no_role_has_a_wildcard_a_secret_or_a_way_to_more_rights() {
 }
 
 #[test]
-fn with_namespaces_the_cluster_role_reads_nodes_and_nothing_else() {
+fn with_namespaces_the_cluster_role_has_only_what_no_role_can_give() {
     let dir = TestDir::new("chart_namespaces").unwrap();
     let objects = render(&dir, &json!({"watchNamespaces": ["plant", "line-2"]}));
     let roles = roles(&objects);
     let role = |name: &str| roles.get(name).unwrap_or_else(|| panic!("{name}: {roles:#?}"));
     assert_eq!(
         role("ClusterRole - lineside-operator.lineside-system"),
-        &&json!([{"apiGroups": [""], "resources": ["nodes"], "verbs": ["list", "watch"]}])
+        &&json!([
+            {"apiGroups": [""], "resources": ["nodes"], "verbs": ["list", "watch"]},
+            // A Role is deleted with its namespace, perhaps before the Agents in it.
+            {"apiGroups": ["lineside.dev"], "resources": ["agents"], "verbs": ["patch"]},
+            {"apiGroups": [""], "resources": ["namespaces"], "resourceNames": ["plant", "line-2"],
+             "verbs": ["get"]},
+        ])
     );
     let everywhere = render(&dir, &json!({}));
     let everywhere = self::roles(&everywhere);

@@ -245,10 +245,10 @@ situations! {
         Explained(Code::ConfigRejected), "Degraded", "Stalled", "Failed");
     ("the object cannot be read", BOTH, "False", Explained(Code::Undecodable), "Unavailable",
         "Stalled", "Failed");
-    ("no node fits", DEVICE, "False", Explained(Code::NoFittingNode), "Unavailable", "",
-        "InProgress");
-    ("every fitting agent is full", DEVICE, "False", Explained(Code::CapacityExceeded),
-        "Unavailable", "", "InProgress");
+    ("no node fits (`code` is that of NoFittingNode)", BOTH, "False",
+        Explained(Code::AgentNotRunning), "Unavailable", "", "InProgress");
+    ("every fitting agent is full (`code` is that of CapacityExceeded)", BOTH, "False",
+        Explained(Code::AgentNotRunning), "Unavailable", "", "InProgress");
     ("the agent does not have this generation yet", BOTH, "False", Explained(Code::ConfigPending),
         "Unknown", "Reconciling", "InProgress");
     ("the agent's pod does not run", BOTH, "False", Explained(Code::AgentNotRunning),

@@ -36,7 +36,7 @@ impl Said<'_> {
             Word::Receiving.name(),
             Word::Delivering.name(),
             Word::Suspended.name(),
-            // A sink that is connected and has nothing to deliver yet is not yet delivering.
+            // An event source that is silent and may be.
             "Listening",
             Code::SomePointsBad.reason(),
             Code::DeviceOff.reason(),

@@ -16,6 +16,8 @@ use crate::{Layout, Node, cgroup, network, wait};
 
 /// Longest end of all processes.
 const KILLED: Duration = Duration::from_secs(30);
+/// How much of a command line is shown: enough to know the program by.
+const SHOWN: usize = 90;
 /// Longest run of `umount`.
 const UNMOUNT: Duration = Duration::from_secs(20);
 
@@ -52,7 +54,8 @@ pub(crate) fn remove(layout: &Layout) -> Result<()> {
 pub fn left_behind(layout: &Layout) -> Result<Vec<String>> {
     let mut left = Vec::new();
     for (pid, words) in processes(layout)? {
-        left.push(format!("process {pid}: {words}"));
+        let start: String = words.chars().take(SHOWN).collect();
+        left.push(format!("process {pid}: {start}"));
     }
     left.extend(mounts(layout)?.into_iter().map(|mount| format!("mount {mount}")));
     for node in Node::ALL {

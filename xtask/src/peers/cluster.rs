@@ -124,6 +124,7 @@ fn invocation(context: &Context, peer: Peer, dir: &Path) -> Result<(PathBuf, Vec
             (context.cache.python()?, words.map(str::to_owned).to_vec())
         }
         Peer::Libmodbus => {
+            // 21.5 as words: what its float setters store differs between releases.
             let words = [
                 "--log",
                 &requests,
@@ -132,7 +133,7 @@ fn invocation(context: &Context, peer: Peer, dir: &Path) -> Result<(PathBuf, Vec
                 "--port",
                 &port_text,
                 "--set",
-                "3:0:float_abcd:21.5",
+                "3:0:words:0x41AC,0x0000",
                 "--set",
                 "3:2:int16:7",
                 "--set",
