@@ -12,7 +12,7 @@ use lineside_tests::tools::workspace;
 use lineside_tests::wait;
 use serde_json::{Value, json};
 
-use crate::line::{Line, SOON, device_yaml, of, pipeline_yaml};
+use crate::line::{Line, PIPELINE, SOON, device_yaml, of, pipeline_yaml};
 
 fn files(folder: &str) -> Vec<(String, String)> {
     let folder = workspace().join("crds/testdata").join(folder);
@@ -177,18 +177,17 @@ fn in_whichever_order_git_brings_the_objects_nothing_fails_on_the_way() {
         line.condition(kind, name, "Stalled").is_some_and(|c| c.status == "True")
     };
     line.apply(&pipeline_yaml("to-broker", &line.broker));
-    let waits = line
-        .wait_for("pipelines.lineside.dev", "to-broker", "Ready", SOON, |c| c.status == "False");
+    let waits = line.wait_for(PIPELINE, "to-broker", "Ready", SOON, |c| c.status == "False");
     assert_eq!(waits.reason, "NoDevices");
     wait::while_true("in progress, not failed", Duration::from_secs(3), || {
-        !failed("pipelines.lineside.dev", "to-broker")
+        !failed(PIPELINE, "to-broker")
     })
     .unwrap();
     line.apply(&device_yaml("furnace", at, None));
     wait::until("Ready without failing once", SOON, || {
-        assert!(!failed("pipelines.lineside.dev", "to-broker"));
+        assert!(!failed(PIPELINE, "to-broker"));
         assert!(!failed("deviceconnection", "furnace"));
-        let ready = line.condition("pipelines.lineside.dev", "to-broker", "Ready").unwrap();
+        let ready = line.condition(PIPELINE, "to-broker", "Ready").unwrap();
         ready.status == "True"
     })
     .unwrap_or_else(|e| panic!("{e}\n{}", line.describe()));

@@ -14,6 +14,8 @@ use crate::shared;
 
 /// The operator's namespace.
 pub const SYSTEM: &str = "lineside-system";
+/// Selects the operator's pods.
+pub const OPERATOR: &str = "app.kubernetes.io/name=lineside-operator";
 
 /// Installs Lineside, once in this program.
 pub fn install(lab: &Lab) {
@@ -81,8 +83,7 @@ fn install_chart(lab: &Lab, name: &str) -> Result<()> {
 
 /// The end of the operator's log.
 pub fn operator_log(lab: &Lab) -> String {
-    let label = "app.kubernetes.io/name=lineside-operator";
-    let logs = lab.kubectl_output(&["-n", SYSTEM, "logs", "-l", label, "--tail", "60"]);
+    let logs = lab.kubectl_output(&["-n", SYSTEM, "logs", "-l", OPERATOR, "--tail", "60"]);
     let pods = lab.kubectl_output(&["-n", SYSTEM, "get", "pods,events", "-o", "wide"]);
     [pods, logs].map(|text| text.unwrap_or_else(|error| format!("{error:#}"))).join("\n")
 }

@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use lineside_tests::wait;
 
-use crate::line::{Line, device_yaml, of, pipeline_yaml, unix_ns};
-
-const PIPELINE: &str = "pipelines.lineside.dev";
+use crate::line::{Line, PIPELINE, device_yaml, of, pipeline_yaml, unix_ns};
 
 #[test]
 fn ready_is_false_until_the_device_is_on_and_true_only_once_a_consumer_has_data() {

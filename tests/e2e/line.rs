@@ -24,6 +24,8 @@ use crate::shared::{self, InUse};
 pub const BROKER: IpAddr = IpAddr::V4(Ipv4Addr::new(172, 30, 0, 10));
 /// Where devices are.
 pub const DEVICE: IpAddr = IpAddr::V4(Ipv4Addr::new(172, 30, 0, 11));
+/// The Pipelines of Lineside; others have a `pipelines` too.
+pub const PIPELINE: &str = "pipelines.lineside.dev";
 /// Longest wait for what takes seconds.
 pub const SOON: Duration = Duration::from_secs(90);
 
@@ -193,7 +195,7 @@ impl Line {
     /// Waits until both kinds of a first path are Ready.
     pub fn wait_ready(&self, device: &str, pipeline: &str) {
         self.wait_for("deviceconnection", device, "Ready", SOON, |c| c.status == "True");
-        self.wait_for("pipelines.lineside.dev", pipeline, "Ready", SOON, |c| c.status == "True");
+        self.wait_for(PIPELINE, pipeline, "Ready", SOON, |c| c.status == "True");
     }
 
     /// Every sample that the consumer got so far.

@@ -9,10 +9,9 @@ use lineside_tests::peers::pymodbus::Pymodbus;
 use lineside_tests::wait;
 use serde_json::Value;
 
-use crate::cluster::SYSTEM;
-use crate::line::{Line, SOON, device_yaml, pipeline_yaml};
+use crate::cluster::{OPERATOR, SYSTEM};
+use crate::line::{Line, PIPELINE, SOON, device_yaml, pipeline_yaml};
 
-const PIPELINE: &str = "pipelines.lineside.dev";
 /// The interval of the devices here, in nanoseconds.
 const PERIOD_NS: i64 = 500_000_000;
 
@@ -39,7 +38,7 @@ impl Plant {
 
     /// Both are Ready, and data younger than this call arrives.
     fn recovers(&mut self) {
-        let now = jiff::Timestamp::now().as_nanosecond() as i64;
+        let now = now_ns();
         let ready = |line: &Line, kind: &str, name: &str| {
             line.condition(kind, name, "Ready").is_some_and(|c| c.status == "True")
         };
@@ -191,8 +190,7 @@ fn an_operator_that_is_killed_again_and_again_harms_nobody() {
     let before = plant.pod();
     let since = now_ns();
     for round in 0..3 {
-        let args =
-            ["-n", SYSTEM, "delete", "pod", "-l", "app.kubernetes.io/name=lineside-operator"];
+        let args = ["-n", SYSTEM, "delete", "pod", "-l", OPERATOR];
         let args = [&args[..], &["--grace-period=0", "--force"]].concat();
         plant.line.lab.kubectl_output(&args).unwrap();
         // An edit while nobody leads is applied by whoever leads next.

@@ -13,7 +13,7 @@ use lineside_tests::dir::target_dir;
 use lineside_tests::wait;
 use serde_json::Value;
 
-use crate::cluster::SYSTEM;
+use crate::cluster::{OPERATOR, SYSTEM};
 use crate::line::{Line, SOON, device_yaml, pipeline_yaml};
 
 /// The contract: a child that is changed or deleted is back after 5 s; asserted at three times.
@@ -50,8 +50,7 @@ fn end_of_log(line: &Line) -> usize {
 }
 
 fn operator_pod(line: &Line) -> Value {
-    let label = "app.kubernetes.io/name=lineside-operator";
-    let pods = line.lab.get(&["pods", "-n", SYSTEM, "-l", label]).unwrap();
+    let pods = line.lab.get(&["pods", "-n", SYSTEM, "-l", OPERATOR]).unwrap();
     let mut all = pods["items"].as_array().cloned().unwrap();
     all.retain(|pod| pod["metadata"]["deletionTimestamp"].is_null());
     assert!(all.len() <= 1, "{} operator pods", all.len());
@@ -219,10 +218,15 @@ fn uid_pattern(text: &str) -> String {
         .join("\"")
 }
 
+/// The program of the image that the lab runs.
 fn operator() -> PathBuf {
-    let path = target_dir().unwrap().parent().unwrap().join("debug/lineside-operator");
-    assert!(path.is_file(), "{} is missing; run: cargo build -p lineside-operator", path.display());
-    path
+    let built = target_dir().unwrap().parent().unwrap().join("image/debug/lineside-operator");
+    assert!(
+        built.is_file(),
+        "{} is missing; run: cargo xtask image --profile dev",
+        built.display()
+    );
+    built
 }
 
 #[test]
@@ -231,23 +235,14 @@ fn wherever_a_first_run_is_cut_off_the_next_one_comes_to_the_same_objects() {
     alone_in_the_cluster(&line);
     let scale = |replicas: &str| {
         let flag = format!("--replicas={replicas}");
-        let args = [
-            "-n",
-            SYSTEM,
-            "scale",
-            "deployment",
-            "-l",
-            "app.kubernetes.io/name=lineside-operator",
-            &flag,
-        ];
+        let args = ["-n", SYSTEM, "scale", "deployment", "-l", OPERATOR, &flag];
         line.lab.kubectl_output(&args).unwrap();
     };
     scale("0");
     // Whatever becomes of this test, the next ones have an operator again.
     let _again = OnDrop(|| scale("1"));
     wait::until("no operator runs", SOON, || {
-        let label = "app.kubernetes.io/name=lineside-operator";
-        let pods = line.lab.get(&["pods", "-n", SYSTEM, "-l", label]).unwrap();
+        let pods = line.lab.get(&["pods", "-n", SYSTEM, "-l", OPERATOR]).unwrap();
         pods["items"].as_array().is_some_and(Vec::is_empty)
     })
     .unwrap();

@@ -5,10 +5,8 @@ use std::time::Duration;
 use lineside_tests::broker;
 use lineside_tests::wait;
 
-use crate::line::{Line, SOON, Use, device_yaml, pipeline_yaml};
+use crate::line::{Line, PIPELINE, SOON, Use, device_yaml, pipeline_yaml};
 use crate::shared;
-
-const PIPELINE: &str = "pipelines.lineside.dev";
 
 fn restarts(line: &Line) -> (String, i64) {
     let pod = line.pod().unwrap();

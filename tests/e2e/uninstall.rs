@@ -6,7 +6,7 @@ use lineside_tests::tools::workspace;
 use lineside_tests::wait;
 
 use crate::cluster::{self, SYSTEM};
-use crate::line::{Line, SOON, device_yaml, pipeline_yaml};
+use crate::line::{Line, PIPELINE, SOON, device_yaml, pipeline_yaml};
 use crate::shared;
 
 #[test]
@@ -55,7 +55,7 @@ fn uninstalling_keeps_the_objects_and_the_agents_and_both_can_be_deleted_afterwa
         &["uninstall", "lineside", "-n", SYSTEM, "--wait", "--timeout", "90s"],
     )
     .unwrap();
-    for (kind, name) in [("deviceconnection", "furnace"), ("pipelines.lineside.dev", "to-broker")] {
+    for (kind, name) in [("deviceconnection", "furnace"), (PIPELINE, "to-broker")] {
         assert!(line.get(kind, name).is_some(), "{kind} {name} is gone");
     }
     let before = line.arrived().len();
