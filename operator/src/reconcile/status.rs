@@ -61,6 +61,7 @@ impl Reconciler {
             uid: object.meta().uid.as_deref().unwrap_or_default(),
             generation: object.meta().generation.unwrap_or_default(),
             previous: &previous.conditions,
+            previous_agent: previous.agent.as_ref(),
             findings: &findings,
             node_selector: model.map_or(&empty, |device| &device.placement.node_selector),
             placement: placed,
@@ -69,11 +70,7 @@ impl Reconciler {
             now: jiff::Timestamp::now(),
         };
         let again = facts.agent.as_ref().and_then(AgentView::silent_in);
-        let mut status = verdict::device::status(&facts);
-        if status.agent.is_none() {
-            // Where it was last, and how often it has moved: the next owner counts on from there.
-            status.agent = previous.agent.clone();
-        }
+        let status = verdict::device::status(&facts);
         if previous != status {
             self.write_status::<Guarded<DeviceConnection>>(
                 namespace,

@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use lineside_crds::api::agent::AgentStatus;
+use lineside_crds::api::status::{ConditionStatus, Health};
+use lineside_crds::diagnostics::Code;
 
-use super::PodState;
+use super::words::{self, Names};
+use super::{Claim, PodState};
 
 /// Heartbeats without a sign of life after which an agent counts as silent (contracts 3).
 const SILENT_HEARTBEATS: u32 = 3;
@@ -42,7 +45,42 @@ pub enum Standing<'a> {
     Silent(Duration),
 }
 
+/// Why nothing that an agent said can be taken as true now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Trouble {
+    /// What it makes of Ready.
+    pub ready: Claim,
+    /// What it makes of health.
+    pub health: Health,
+    /// Its code.
+    pub code: Code,
+}
+
 impl<'a> AgentView<'a> {
+    /// The names that stand in a message about it.
+    pub(super) fn names(&self, namespace: &'a str) -> Names<'a> {
+        Names { namespace, agent: self.name, node: self.node }
+    }
+
+    /// What it said last, if that counts, or what is wrong with it; `about` is what a message
+    /// says of it.
+    pub(super) fn word(&self, namespace: &str, about: &str) -> Result<&'a AgentStatus, Trouble> {
+        let (status, code, health, what) = match self.standing() {
+            Standing::Speaks(status) => return Ok(status),
+            Standing::NotRunning(why) => {
+                (ConditionStatus::False, Code::AgentNotRunning, Health::Unavailable, why)
+            }
+            Standing::Silent(_) => {
+                // Without the age, which would make a change of every look.
+                let what = "no sign of life for three heartbeats".to_owned();
+                (ConditionStatus::Unknown, Code::AgentSilent, Health::Unknown, what)
+            }
+        };
+        let names = Names { namespace, agent: self.name, node: self.node };
+        let text = words::message(code, &format!("{what} ({about})"), names);
+        Err(Trouble { ready: Claim::explained(status, code, text), health, code })
+    }
+
     /// How it stands.
     pub fn standing(&self) -> Standing<'a> {
         let started = match &self.pod {

@@ -11,7 +11,7 @@ use lineside_crds::diagnostics::conditions::Word;
 
 use super::report::Said;
 use super::words::{self, Names};
-use super::{AgentView, Beside, Claim, Findings, Judgement, Standing, conditions};
+use super::{AgentView, Claim, Findings, Judgement, Standing, conditions};
 use crate::placement::{Outcome, Unplaced};
 
 /// Everything that decides what is said of a device.
@@ -27,6 +27,8 @@ pub struct DeviceFacts<'a> {
     pub generation: i64,
     /// Its conditions so far.
     pub previous: &'a [Condition],
+    /// The agent that status names so far.
+    pub previous_agent: Option<&'a DeviceAgent>,
     /// What is wrong with its spec.
     pub findings: &'a Findings,
     /// `placement.nodeSelector`.
@@ -49,7 +51,8 @@ pub fn status(facts: &DeviceFacts<'_>) -> DeviceConnectionStatus {
         Some(Outcome::Assigned { agent, node, epoch } | Outcome::Moving { agent, node, epoch }) => {
             Some(DeviceAgent { name: agent.clone(), node: node.clone(), epoch: *epoch })
         }
-        Some(Outcome::Unplaced(_)) | None => None,
+        // Where it was last, and how often it has moved: the next owner counts on from there.
+        Some(Outcome::Unplaced(_)) | None => facts.previous_agent.cloned(),
     };
     DeviceConnectionStatus {
         observed_generation: facts.generation,
@@ -67,17 +70,16 @@ pub fn status(facts: &DeviceFacts<'_>) -> DeviceConnectionStatus {
 impl<'a> DeviceFacts<'a> {
     /// What its agent says of it, if that can be taken as true now.
     fn report(&self) -> Option<&'a DeviceReport> {
-        match self.agent.as_ref()?.standing() {
-            Standing::Speaks(status) => status.devices.iter().find(|d| {
-                d.name == self.name && d.uid.as_deref().is_none_or(|uid| uid == self.uid)
-            }),
-            Standing::NotRunning(_) | Standing::Silent(_) => None,
-        }
+        let Standing::Speaks(status) = self.agent.as_ref()?.standing() else { return None };
+        let is_it = |d: &&DeviceReport| {
+            d.name == self.name && d.uid.as_deref().is_none_or(|uid| uid == self.uid)
+        };
+        status.devices.iter().find(is_it)
     }
 
     fn names(&self) -> Names<'a> {
-        let (agent, node) = self.agent.as_ref().map_or(("", ""), |a| (a.name, a.node));
-        Names { namespace: self.namespace, agent, node }
+        let nobody = Names { namespace: self.namespace, ..Names::default() };
+        self.agent.as_ref().map_or(nobody, |agent| agent.names(self.namespace))
     }
 
     /// Who reads it, and from where.
@@ -98,54 +100,60 @@ impl<'a> DeviceFacts<'a> {
 /// What is said of a device.
 pub fn judge(facts: &DeviceFacts<'_>) -> Judgement {
     let report = facts.report();
+    let connected = Some(report.map_or_else(unknown, connected));
     if let Some((refusal, code)) = facts.findings.refusal() {
-        return refused(&refusal, code, report);
+        let runs = report.is_some_and(|r| r.generation > 0 && r.health != Health::Unavailable);
+        return Judgement::refused(&refusal, code, runs, connected);
     }
-    let accepted = Claim::holds(Word::Valid);
     match facts.placement {
-        None => nothing_yet(accepted),
+        None => nothing_yet(),
         Some(Outcome::Unplaced(why)) => unplaced(facts, why),
         Some(Outcome::Moving { agent, node, .. }) => {
-            let text = format!("it leaves agent {agent} on node {node}, which has not confirmed");
-            pending(accepted, &text, facts.names(), report.map(|r| facts.ready(r)))
+            let what = format!("it leaves agent {agent} on node {node}, which has not confirmed");
+            let leaving = Judgement { connected, ..Judgement::pending(&what, facts.names()) };
+            match report.map(|report| facts.reported(report)) {
+                // What it does there is true until it is gone.
+                Some(Judgement { ready, health, code, .. }) => {
+                    Judgement { ready, health, code, ..leaving }
+                }
+                None => leaving,
+            }
         }
-        Some(Outcome::Assigned { .. }) => assigned(facts, accepted),
+        Some(Outcome::Assigned { .. }) => facts.assigned(),
     }
 }
 
 impl DeviceFacts<'_> {
-    fn ready(&self, report: &DeviceReport) -> (Claim, Health, Option<String>) {
-        let said = said(report);
-        let claim = said.ready(report.points.good > 0, &self.about(), self.names());
-        (claim, report.health, report.code.clone())
+    fn assigned(&self) -> Judgement {
+        let connected = Some(unknown());
+        let Some(agent) = &self.agent else {
+            let pending = Judgement::pending("its agent is being made", self.names());
+            return Judgement { connected, ..pending };
+        };
+        if let Err(trouble) = agent.word(self.namespace, &self.about()) {
+            let connected = Some(trouble.ready.but(ConditionStatus::Unknown));
+            return Judgement { connected, ..Judgement::troubled(trouble) };
+        }
+        match self.report() {
+            Some(report) => self.reported(report),
+            None => {
+                let pending = Judgement::pending("the agent has not got it yet", self.names());
+                Judgement { connected, ..pending }
+            }
+        }
     }
-}
 
-fn said(report: &DeviceReport) -> Said<'_> {
-    Said {
-        generation: report.generation,
-        health: report.health,
-        code: report.code.as_deref(),
-        reason: &report.reason,
-        message: report.message.as_deref(),
-    }
-}
-
-/// The operator refuses the spec. What the agent still runs is the former one.
-fn refused(refusal: &Claim, code: Code, report: Option<&DeviceReport>) -> Judgement {
-    let runs = report.is_some_and(|r| r.generation > 0 && r.health != Health::Unavailable);
-    let ready = match runs {
-        true => Claim { reason: Code::ConfigRejected.reason().to_owned(), ..refusal.clone() },
-        false => refusal.clone(),
-    };
-    Judgement {
-        accepted: refusal.clone(),
-        programmed: Some(refusal.clone()),
-        connected: Some(report.map_or_else(unknown, connected)),
-        beside: Some(Beside::Stalled(refusal.but(ConditionStatus::True))),
-        ready,
-        health: if runs { Health::Degraded } else { Health::Unavailable },
-        code: Some(code.id()),
+    fn reported(&self, report: &DeviceReport) -> Judgement {
+        let said = Said {
+            generation: report.generation,
+            health: report.health,
+            code: report.code.as_deref(),
+            reason: &report.reason,
+            message: report.message.as_deref(),
+        };
+        let (about, names) = (self.about(), self.names());
+        let ready = said.ready(report.points.good > 0, &about, names);
+        said.judge(self.generation, ready, Some(connected(report)), &about, names)
     }
 }
 
@@ -153,9 +161,9 @@ fn unknown() -> Claim {
     Claim::plain(ConditionStatus::Unknown, Word::Pending)
 }
 
-fn nothing_yet(accepted: Claim) -> Judgement {
+fn nothing_yet() -> Judgement {
     Judgement {
-        accepted,
+        accepted: Claim::holds(Word::Valid),
         programmed: Some(unknown()),
         connected: Some(unknown()),
         ready: unknown(),
@@ -178,107 +186,12 @@ fn unplaced(facts: &DeviceFacts<'_>, why: &Unplaced) -> Judgement {
     };
     let missing = matches!(why, Unplaced::PoolNotFound { .. } | Unplaced::PoolRefused { .. });
     let waits = missing || matches!(why, Unplaced::AgentGoes { .. });
-    Judgement {
-        accepted: if missing { claim.clone() } else { Claim::holds(Word::Valid) },
-        programmed: Some(claim.clone()),
-        connected: Some(unknown()),
-        beside: waits.then(|| Beside::Reconciling(claim.but(ConditionStatus::True))),
-        ready: claim,
-        health: Health::Unavailable,
-        code: Some(code.id()),
+    let mut judgement = Judgement::nowhere(claim, code, Health::Unavailable, waits);
+    judgement.connected = Some(unknown());
+    if missing {
+        judgement.accepted = judgement.ready.clone();
     }
-}
-
-/// The agent does not run this generation yet. What it does with the former one is still true.
-fn pending(
-    accepted: Claim,
-    what: &str,
-    names: Names<'_>,
-    former: Option<(Claim, Health, Option<String>)>,
-) -> Judgement {
-    let text = words::message(Code::ConfigPending, what, names);
-    let claim = Claim::explained(ConditionStatus::False, Code::ConfigPending, text);
-    let beside = Some(Beside::Reconciling(claim.but(ConditionStatus::True)));
-    let (ready, health, code) =
-        former.unwrap_or_else(|| (claim.clone(), Health::Unknown, Some(Code::ConfigPending.id())));
-    Judgement {
-        accepted,
-        programmed: Some(claim),
-        connected: Some(unknown()),
-        ready,
-        beside,
-        health,
-        code,
-    }
-}
-
-fn assigned(facts: &DeviceFacts<'_>, accepted: Claim) -> Judgement {
-    let names = facts.names();
-    let stopped = |status, code, what: &str, health| {
-        let text = words::message(code, &format!("{what} ({})", facts.about()), names);
-        let claim = Claim::explained(status, code, text);
-        Judgement {
-            accepted: Claim::holds(Word::Valid),
-            programmed: Some(claim.but(ConditionStatus::Unknown)),
-            connected: Some(claim.but(ConditionStatus::Unknown)),
-            ready: claim,
-            beside: None,
-            health,
-            code: Some(code.id()),
-        }
-    };
-    let Some(agent) = &facts.agent else {
-        return pending(accepted, "its agent is being made", names, None);
-    };
-    match agent.standing() {
-        Standing::NotRunning(why) => {
-            stopped(ConditionStatus::False, Code::AgentNotRunning, &why, Health::Unavailable)
-        }
-        Standing::Silent(_) => {
-            // Without the age, which would make a change of every look.
-            let what = "no sign of life for three heartbeats";
-            stopped(ConditionStatus::Unknown, Code::AgentSilent, what, Health::Unknown)
-        }
-        Standing::Speaks(_) => match facts.report() {
-            None => pending(accepted, "the agent has not got it yet", names, None),
-            Some(report) => reported(facts, accepted, report),
-        },
-    }
-}
-
-fn reported(facts: &DeviceFacts<'_>, accepted: Claim, report: &DeviceReport) -> Judgement {
-    let said = said(report);
-    let (ready, health, code) = facts.ready(report);
-    if said.is_rejected() {
-        return Judgement {
-            accepted: ready.clone(),
-            programmed: Some(ready.clone()),
-            connected: Some(unknown()),
-            beside: Some(Beside::Stalled(ready.but(ConditionStatus::True))),
-            ready,
-            health,
-            code,
-        };
-    }
-    if said.generation != facts.generation {
-        let what = match said.generation {
-            running if running > 0 => {
-                format!("the agent runs generation {running} of it, not yet {}", facts.generation)
-            }
-            _ => "the agent has not got it yet".to_owned(),
-        };
-        return pending(accepted, &what, facts.names(), Some((ready, health, code)));
-    }
-    let waits = said.waits_for_reference();
-    Judgement {
-        accepted: if waits { ready.clone() } else { accepted },
-        programmed: Some(Claim::holds(Word::Applied)),
-        connected: Some(connected(report)),
-        beside: waits.then(|| Beside::Reconciling(ready.but(ConditionStatus::True))),
-        ready,
-        health,
-        code,
-    }
+    judgement
 }
 
 /// Whether there is a connection, by what the agent says.

@@ -26,9 +26,11 @@ use lineside_crds::api::status::{ConditionStatus, Health};
 use lineside_crds::diagnostics::conditions::Word;
 use lineside_crds::diagnostics::{Code, Diagnostic};
 
+use agent::Trouble;
 pub use agent::{AgentView, Standing};
 pub use conditions::conditions;
 pub use pod::PodState;
+use words::Names;
 
 /// One condition without its type and its times.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,6 +91,59 @@ pub struct Judgement {
     pub health: Health,
     /// The code of what is wrong, as in `status.code`.
     pub code: Option<String>,
+}
+
+impl Judgement {
+    /// The spec is refused. `runs`: a former version goes on; `connected` as in the judgement.
+    fn refused(refusal: &Claim, code: Code, runs: bool, connected: Option<Claim>) -> Self {
+        let reason = match runs {
+            true => Code::ConfigRejected.reason().to_owned(),
+            false => refusal.reason.clone(),
+        };
+        Self {
+            accepted: refusal.clone(),
+            programmed: Some(refusal.clone()),
+            connected,
+            ready: Claim { reason, ..refusal.clone() },
+            beside: Some(Beside::Stalled(refusal.but(ConditionStatus::True))),
+            health: if runs { Health::Degraded } else { Health::Unavailable },
+            code: Some(code.id()),
+        }
+    }
+
+    /// No agent runs it, and `claim` says why. `waits`: that may end by itself.
+    fn nowhere(claim: Claim, code: Code, health: Health, waits: bool) -> Self {
+        Self {
+            accepted: Claim::holds(Word::Valid),
+            programmed: Some(claim.clone()),
+            connected: None,
+            beside: waits.then(|| Beside::Reconciling(claim.but(ConditionStatus::True))),
+            ready: claim,
+            health,
+            code: Some(code.id()),
+        }
+    }
+
+    /// The agent has not got it yet.
+    fn pending(what: &str, names: Names<'_>) -> Self {
+        let text = words::message(Code::ConfigPending, what, names);
+        let claim = Claim::explained(ConditionStatus::False, Code::ConfigPending, text);
+        Self::nowhere(claim, Code::ConfigPending, Health::Unknown, true)
+    }
+
+    /// Nothing is known of it while its agent is in trouble.
+    fn troubled(trouble: Trouble) -> Self {
+        let Trouble { ready, health, code } = trouble;
+        Self {
+            accepted: Claim::holds(Word::Valid),
+            programmed: Some(ready.but(ConditionStatus::Unknown)),
+            connected: None,
+            ready,
+            beside: None,
+            health,
+            code: Some(code.id()),
+        }
+    }
 }
 
 /// What validation and references say of an object, before any agent is asked.

@@ -5,11 +5,10 @@ use lineside_crds::api::agent::PipelineReport;
 use lineside_crds::api::pipeline::{PipelineAgents, PipelineStatus};
 use lineside_crds::api::status::{Condition, ConditionStatus, Health};
 use lineside_crds::diagnostics::Code;
-use lineside_crds::diagnostics::conditions::Word;
 
 use super::report::Said;
 use super::words::{self, Names};
-use super::{AgentView, Beside, Claim, Findings, Judgement, Standing, conditions};
+use super::{AgentView, Beside, Claim, Findings, Judgement, conditions};
 use crate::placement::Unplaced;
 
 /// Most agents that status names.
@@ -75,7 +74,8 @@ impl OnAgent<'_> {
 
 fn judge(facts: &PipelineFacts<'_>, on_agents: &[OnAgent<'_>]) -> Judgement {
     if let Some((refusal, code)) = facts.findings.refusal() {
-        return refused(&refusal, code, on_agents);
+        let works = |on: &OnAgent<'_>| on.runs && on.judgement.health != Health::Unavailable;
+        return Judgement::refused(&refusal, code, on_agents.iter().any(works), None);
     }
     if let Some(worst) = on_agents.iter().max_by_key(|on| rank(&on.judgement)) {
         return over_all(worst, on_agents);
@@ -86,15 +86,15 @@ fn judge(facts: &PipelineFacts<'_>, on_agents: &[OnAgent<'_>]) -> Judgement {
             let text = "its sources select no device of the namespace";
             let text = words::message(Code::NoDevices, text, names);
             let claim = Claim::explained(ConditionStatus::False, Code::NoDevices, text);
-            nowhere(claim, Code::NoDevices, Health::Unknown, false)
+            Judgement::nowhere(claim, Code::NoDevices, Health::Unknown, false)
         }
         Some((device, why)) => {
             let what = format!("no agent has its devices; {device}: {why}");
             let text = words::message(why.code(), &what, names);
             let claim = Claim::explained(ConditionStatus::False, Code::AgentNotRunning, text);
-            nowhere(claim, why.code(), Health::Unavailable, false)
+            Judgement::nowhere(claim, why.code(), Health::Unavailable, false)
         }
-        None => pending("its agents are being made", names),
+        None => Judgement::pending("its agents are being made", names),
     }
 }
 
@@ -127,121 +127,31 @@ fn over_all(worst: &OnAgent<'_>, on_agents: &[OnAgent<'_>]) -> Judgement {
     judgement
 }
 
-/// No agent runs it.
-fn nowhere(claim: Claim, code: Code, health: Health, waits: bool) -> Judgement {
-    Judgement {
-        accepted: Claim::holds(Word::Valid),
-        programmed: Some(claim.clone()),
-        connected: None,
-        beside: waits.then(|| Beside::Reconciling(claim.but(ConditionStatus::True))),
-        ready: claim,
-        health,
-        code: Some(code.id()),
-    }
-}
-
-fn pending(what: &str, names: Names<'_>) -> Judgement {
-    let text = words::message(Code::ConfigPending, what, names);
-    let claim = Claim::explained(ConditionStatus::False, Code::ConfigPending, text);
-    nowhere(claim, Code::ConfigPending, Health::Unknown, true)
-}
-
-fn refused(refusal: &Claim, code: Code, on_agents: &[OnAgent<'_>]) -> Judgement {
-    let runs = on_agents.iter().any(|on| on.runs && on.judgement.health != Health::Unavailable);
-    Judgement {
-        accepted: refusal.clone(),
-        programmed: Some(refusal.clone()),
-        connected: None,
-        ready: match runs {
-            true => Claim { reason: Code::ConfigRejected.reason().to_owned(), ..refusal.clone() },
-            false => refusal.clone(),
-        },
-        beside: Some(Beside::Stalled(refusal.but(ConditionStatus::True))),
-        health: if runs { Health::Degraded } else { Health::Unavailable },
-        code: Some(code.id()),
-    }
-}
-
-fn on_agent<'a>(facts: &PipelineFacts<'_>, agent: &AgentView<'a>) -> OnAgent<'a> {
-    let names = Names { namespace: facts.namespace, agent: agent.name, node: agent.node };
+fn on_agent<'a>(facts: &PipelineFacts<'a>, agent: &AgentView<'a>) -> OnAgent<'a> {
+    let names = agent.names(facts.namespace);
     let about = format!("agent {} on node {}", agent.name, agent.node);
-    let stopped = |status, code, what: &str, health| {
-        let text = words::message(code, &format!("{what} ({about})"), names);
-        let claim = Claim::explained(status, code, text);
-        Judgement {
-            accepted: Claim::holds(Word::Valid),
-            programmed: Some(claim.but(ConditionStatus::Unknown)),
-            connected: None,
-            ready: claim,
-            beside: None,
-            health,
-            code: Some(code.id()),
-        }
+    let of = |r: &&PipelineReport| {
+        r.name == facts.name && r.uid.as_deref().is_none_or(|uid| uid == facts.uid)
     };
-    let (judgement, runs) = match agent.standing() {
-        Standing::NotRunning(why) => {
-            let code = Code::AgentNotRunning;
-            (stopped(ConditionStatus::False, code, &why, Health::Unavailable), false)
+    let found = agent.word(facts.namespace, &about).map(|said| said.pipelines.iter().find(of));
+    let (judgement, runs) = match found {
+        Err(trouble) => (Judgement::troubled(trouble), false),
+        Ok(None) => {
+            let what = format!("the agent has not got it yet ({about})");
+            (Judgement::pending(&what, names), false)
         }
-        Standing::Silent(_) => {
-            let what = "no sign of life for three heartbeats";
-            let code = Code::AgentSilent;
-            (stopped(ConditionStatus::Unknown, code, what, Health::Unknown), false)
-        }
-        Standing::Speaks(status) => {
-            let of = |r: &&PipelineReport| {
-                r.name == facts.name && r.uid.as_deref().is_none_or(|uid| uid == facts.uid)
+        Ok(Some(report)) => {
+            let said = Said {
+                generation: report.generation,
+                health: report.health,
+                code: report.code.as_deref(),
+                reason: &report.reason,
+                message: report.message.as_deref(),
             };
-            match status.pipelines.iter().find(of) {
-                Some(report) => (reported(facts, report, &about, names), report.generation > 0),
-                None => (pending(&format!("the agent has not got it yet ({about})"), names), false),
-            }
+            let ready = said.ready(false, &about, names);
+            let judgement = said.judge(facts.generation, ready, None, &about, names);
+            (judgement, report.generation > 0)
         }
     };
     OnAgent { agent: agent.name, judgement, runs }
-}
-
-fn reported(
-    facts: &PipelineFacts<'_>,
-    report: &PipelineReport,
-    about: &str,
-    names: Names<'_>,
-) -> Judgement {
-    let said = Said {
-        generation: report.generation,
-        health: report.health,
-        code: report.code.as_deref(),
-        reason: &report.reason,
-        message: report.message.as_deref(),
-    };
-    let ready = said.ready(false, about, names);
-    let mut judgement = Judgement {
-        accepted: Claim::holds(Word::Valid),
-        programmed: Some(Claim::holds(Word::Applied)),
-        connected: None,
-        beside: None,
-        health: report.health,
-        code: report.code.clone(),
-        ready,
-    };
-    if said.is_rejected() {
-        let refusal = judgement.ready.clone();
-        judgement.accepted = refusal.clone();
-        judgement.programmed = Some(refusal.clone());
-        judgement.beside = Some(Beside::Stalled(refusal.but(ConditionStatus::True)));
-    } else if said.generation != facts.generation {
-        let what = format!(
-            "the agent runs generation {} of it, not yet {} ({about})",
-            said.generation, facts.generation
-        );
-        let text = words::message(Code::ConfigPending, &what, names);
-        let claim = Claim::explained(ConditionStatus::False, Code::ConfigPending, text);
-        judgement.beside = Some(Beside::Reconciling(claim.but(ConditionStatus::True)));
-        judgement.programmed = Some(claim);
-    } else if said.waits_for_reference() {
-        judgement.accepted = judgement.ready.clone();
-        let claim = judgement.ready.but(ConditionStatus::True);
-        judgement.beside = Some(Beside::Reconciling(claim));
-    }
-    judgement
 }

@@ -60,19 +60,11 @@ fn judge(facts: &PoolFacts<'_>) -> Judgement {
     }
     let valid = Claim::holds(Word::Valid);
     for agent in &facts.agents {
-        let names = Names { namespace: facts.namespace, agent: agent.name, node: agent.node };
         let about = format!("agent {} on node {}", agent.name, agent.node);
-        let (status, code, what) = match agent.standing() {
-            Standing::Speaks(_) => continue,
-            Standing::NotRunning(why) => (ConditionStatus::False, Code::AgentNotRunning, why),
-            Standing::Silent(_) => {
-                let what = "no sign of life for three heartbeats".to_owned();
-                (ConditionStatus::Unknown, Code::AgentSilent, what)
-            }
-        };
-        let text = words::message(code, &format!("{what} ({about})"), names);
-        let claim = Claim::explained(status, code, text);
-        return judgement(valid, claim, None, Health::Degraded, Some(code));
+        if let Err(trouble) = agent.word(facts.namespace, &about) {
+            let (ready, code) = (trouble.ready, Some(trouble.code));
+            return judgement(valid, ready, None, Health::Degraded, code);
+        }
     }
     if let Some(agent) = facts.outdated {
         let names = Names { namespace: facts.namespace, agent, node: "" };

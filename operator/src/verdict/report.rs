@@ -4,8 +4,8 @@ use lineside_crds::api::status::{ConditionStatus, Health};
 use lineside_crds::diagnostics::Code;
 use lineside_crds::diagnostics::conditions::Word;
 
-use super::Claim;
 use super::words::{self, Names};
+use super::{Beside, Claim, Judgement};
 
 /// What an agent says of one device or pipeline, borrowed from its report.
 #[derive(Clone, Copy, Debug)]
@@ -19,19 +19,61 @@ pub(super) struct Said<'a> {
 
 impl Said<'_> {
     /// The new version was refused by the agent.
-    pub(super) fn is_rejected(&self) -> bool {
+    fn is_rejected(&self) -> bool {
         self.reason == Code::ConfigRejected.reason()
     }
 
     /// It waits for something that is not there yet.
-    pub(super) fn waits_for_reference(&self) -> bool {
+    fn waits_for_reference(&self) -> bool {
         let code = self.code.and_then(Code::parse);
         matches!(code, Some(Code::SecretNotFound | Code::ReferenceNotFound))
     }
 
+    /// What is said of an object of this generation whose agent says this. `ready` is the claim
+    /// made of it, `connected` what it says of the connection, if it has one.
+    pub(super) fn judge(
+        &self,
+        generation: i64,
+        ready: Claim,
+        connected: Option<Claim>,
+        about: &str,
+        names: Names<'_>,
+    ) -> Judgement {
+        let mut judgement = Judgement {
+            accepted: Claim::holds(Word::Valid),
+            programmed: Some(Claim::holds(Word::Applied)),
+            connected,
+            beside: None,
+            health: self.health,
+            code: self.code.map(str::to_owned),
+            ready,
+        };
+        if self.is_rejected() {
+            let refusal = judgement.ready.clone();
+            judgement.beside = Some(Beside::Stalled(refusal.but(ConditionStatus::True)));
+            judgement.programmed = Some(refusal.clone());
+            judgement.accepted = refusal;
+        } else if self.generation != generation {
+            // What it does with the former one is still true.
+            let what = match self.generation {
+                running if running > 0 => {
+                    format!("the agent runs generation {running} of it, not yet {generation}")
+                }
+                _ => "the agent has not got it yet".to_owned(),
+            };
+            let pending = Judgement::pending(&format!("{what} ({about})"), names);
+            (judgement.programmed, judgement.beside) = (pending.programmed, pending.beside);
+        } else if self.waits_for_reference() {
+            judgement.accepted = judgement.ready.clone();
+            let claim = judgement.ready.but(ConditionStatus::True);
+            judgement.beside = Some(Beside::Reconciling(claim));
+        }
+        judgement
+    }
+
     /// Whether data flows, or is not wanted to. `some_good`: some of it certainly does, which
     /// decides for a state that changes all the time.
-    pub(super) fn is_ready(&self, some_good: bool) -> bool {
+    fn is_ready(&self, some_good: bool) -> bool {
         let words = [
             Word::Receiving.name(),
             Word::Delivering.name(),
@@ -58,7 +100,7 @@ impl Said<'_> {
     }
 
     /// The message, empty when there is nothing to explain.
-    pub(super) fn text(&self, about: &str, names: Names<'_>) -> String {
+    fn text(&self, about: &str, names: Names<'_>) -> String {
         let what = match (self.message, self.health) {
             (Some(message), _) => message,
             (None, Health::Healthy) => return String::new(),

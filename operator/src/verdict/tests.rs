@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use lineside_crds::api::agent::{AgentStatus, DeviceReport, PipelineReport};
+use lineside_crds::api::device::DeviceAgent;
 use lineside_crds::api::status::{Condition, ConditionStatus, Health, PointCounts, condition};
 use lineside_crds::diagnostics::{Code, Diagnostic, FieldPath};
 use proptest::prelude::*;
@@ -102,23 +103,28 @@ impl Given {
         }
     }
 
-    fn device(&self) -> Shown {
-        let selector = BTreeMap::from([("zone".to_owned(), "a".to_owned())]);
+    fn device_facts<'a>(&'a self, selector: &'a BTreeMap<String, String>) -> DeviceFacts<'a> {
         let owned =
             matches!(self.placement, Some(Outcome::Assigned { .. } | Outcome::Moving { .. }));
-        let status = device::status(&DeviceFacts {
+        DeviceFacts {
             namespace: "plant",
             name: "furnace",
             uid: UID,
             generation: self.generation,
             previous: &self.previous,
+            previous_agent: None,
             findings: &self.findings,
-            node_selector: &selector,
+            node_selector: selector,
             placement: self.placement.as_ref(),
             agent: owned.then(|| self.agent()),
             endpoint: None,
             now: now(),
-        });
+        }
+    }
+
+    fn device(&self) -> Shown {
+        let selector = BTreeMap::from([("zone".to_owned(), "a".to_owned())]);
+        let status = device::status(&self.device_facts(&selector));
         Shown {
             generation: self.generation,
             observed: status.observed_generation,
@@ -279,8 +285,27 @@ fn an_edit_is_in_progress_until_the_agent_runs_it() {
     given.device().is(True, "Receiving", Healthy, InProgress);
     let programmed = condition(&given.device().conditions, "Programmed").cloned().unwrap();
     assert_eq!((programmed.status, programmed.reason.as_str()), (False, "ConfigPending"));
+    let connected = condition(&given.device().conditions, "Connected").cloned().unwrap();
+    assert_eq!(connected.status, True, "an edit cuts no connection");
     running().device().is(False, "ConfigPending", Health::Unknown, InProgress);
     running().pipeline(1).is(False, "ConfigPending", Health::Unknown, InProgress);
+}
+
+#[test]
+fn a_device_that_nobody_owns_keeps_its_last_agent_and_epoch_in_its_status() {
+    let last = DeviceAgent { name: "lsa-b".into(), node: "n2".into(), epoch: 7 };
+    let (given, anywhere) = (running(), BTreeMap::new());
+    for placement in [None, Some(Outcome::Unplaced(Unplaced::Refused))] {
+        let status = device::status(&DeviceFacts {
+            placement: placement.as_ref(),
+            previous_agent: Some(&last),
+            agent: None,
+            ..given.device_facts(&anywhere)
+        });
+        assert_eq!(status.agent.as_ref(), Some(&last), "{placement:?}");
+    }
+    let owned = DeviceFacts { previous_agent: Some(&last), ..given.device_facts(&anywhere) };
+    assert_eq!(device::status(&owned).agent.unwrap().name, "lsa-a");
 }
 
 #[test]
