@@ -14,7 +14,7 @@ use lineside_pipeline::metrics::{AgentNumbers, render};
 use tokio::net::TcpListener;
 
 use crate::api::serve::{self, Bounds};
-use crate::standalone::Shown;
+use crate::runner::Shown;
 
 /// Binds the address.
 ///

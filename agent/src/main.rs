@@ -12,7 +12,7 @@ mod http;
 mod identity;
 mod page;
 mod registry;
-mod standalone;
+mod runner;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

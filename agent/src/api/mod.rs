@@ -32,7 +32,7 @@ use lineside_crds::model::ObjectKey;
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::standalone::Shown;
+use crate::runner::Shown;
 use shape::{Refusal, RefusalText};
 
 pub use socket::SocketPath;

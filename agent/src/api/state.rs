@@ -15,7 +15,7 @@ use super::shape::{
     Agent, Config, Counts, Device, DevicePoints, Entry, Pipeline, Point, Problem, Sink, State,
     Store, Verdict,
 };
-use crate::standalone::Shown;
+use crate::runner::Shown;
 
 /// The whole state.
 pub fn state(shown: &Shown) -> State {

@@ -19,7 +19,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Interval, MissedTickBehavior};
 
 use super::{Service, json, query, refuse, state};
-use crate::standalone::Shown;
+use crate::runner::Shown;
 
 /// Time between two rounds of events.
 const PERIOD: Duration = Duration::from_secs(1);

@@ -15,7 +15,7 @@ use crate::cluster::Cluster;
 use crate::cluster::client::{ACCOUNT_DIR, Server};
 use crate::cluster::identity::Pod;
 use crate::identity::{self, State};
-use crate::standalone::{self, Standalone};
+use crate::runner::{self, Runner};
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -83,7 +83,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     let Some(state_dir) = args.state.clone().or_else(identity::default_dir) else {
         bail!("no home directory for the state; give one with --state DIR");
     };
-    let agent = Standalone {
+    let agent = Runner {
         config: args.config,
         secrets: args.secrets,
         state: State::open(&state_dir, cluster.as_ref().map(|c| &c.pod.uid))?,
@@ -96,8 +96,8 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         page: args.page.unwrap_or_default(),
         drain: Duration::from_secs(args.drain_seconds),
     };
-    standalone::block_on(standalone::runtime()?, async {
-        let end = standalone::told_to_end()?;
+    runner::block_on(runner::runtime()?, async {
+        let end = runner::told_to_end()?;
         agent.run(end, |_, _| ()).await
     })
 }

@@ -19,7 +19,7 @@ use crate::demo::server::{Seat, serve};
 use crate::demo::show::{self, CLEAR_LINE, Introduction};
 use crate::demo::{Plant, Station, broker};
 use crate::identity::State;
-use crate::standalone::{self, Shown, Standalone};
+use crate::runner::{self, Runner, Shown};
 
 /// Longest time to deliver what is held at the end.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -68,7 +68,7 @@ fn loopback(text: &str) -> Result<SocketAddr, String> {
 pub fn run(args: &Args) -> anyhow::Result<Exit> {
     let status = std::io::stdout().is_terminal();
     start_log(status);
-    standalone::block_on(standalone::runtime()?, async {
+    runner::block_on(runner::runtime()?, async {
         // First of all, so that an early signal leaves nothing behind either.
         let told = told_to_end()?;
         let home = Home::make(args.dir.as_deref())?;
@@ -80,7 +80,7 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
 
 /// Completes at Ctrl-C, SIGTERM, or when the terminal goes away.
 fn told_to_end() -> anyhow::Result<impl Future<Output = ()>> {
-    let told = standalone::told_to_end()?;
+    let told = runner::told_to_end()?;
     let mut hangup = signal(SignalKind::hangup()).context("listen for SIGHUP")?;
     Ok(async move {
         tokio::select! {
@@ -103,7 +103,7 @@ async fn play(
     let dir = home.path();
     files::write(dir, ports).with_context(|| format!("write YAML into {}", dir.display()))?;
     let state = dir.join("state");
-    let agent = Standalone {
+    let agent = Runner {
         config: dir.to_owned(),
         cluster: None,
         secrets: None,
@@ -130,7 +130,7 @@ async fn play(
     };
     let mut ended = Ok(());
     let mut watchers = JoinSet::new();
-    let up = |addresses: standalone::Addresses, shown: &Arc<Shown>| {
+    let up = |addresses: runner::Addresses, shown: &Arc<Shown>| {
         let kept = home.is_kept();
         let page = addresses.page.unwrap_or(addresses.http);
         show::print(&Introduction { page, ports, dir, kept, state: &state }.text());

@@ -13,7 +13,7 @@ use lineside_crds::model::{Device, ObjectKey};
 use lineside_crds::validate::{self, Meta};
 
 use super::{Exit, Output};
-use crate::{registry, standalone};
+use crate::{registry, runner};
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -62,7 +62,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         .build()
         .context("start the runtime")?;
     let read = driver.read_once(device.clone(), Arc::new(SystemClock));
-    match standalone::block_on(runtime, read) {
+    match runner::block_on(runtime, read) {
         Ok(readings) => print(&args, &device, &readings),
         Err(fault) => {
             explain(&args, &device, &fault)?;

@@ -18,7 +18,7 @@ use super::terminal::{Line, Paint, plain, span};
 use super::{Exit, Output, local, overview, terminal};
 use crate::api::shape::State;
 use crate::client::{Client, ClientError};
-use crate::standalone;
+use crate::runner;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -51,7 +51,7 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
     let client = args.local.client()?;
     let screen = args.output == Output::Text && stdout().is_terminal();
     let done = local::runtime()?.block_on(async {
-        let end = standalone::told_to_end()?;
+        let end = runner::told_to_end()?;
         tokio::pin!(end);
         let look = async {
             match args.output {

@@ -35,7 +35,7 @@ use lineside_crds::api::agent::AgentStatus;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::standalone::Shown;
+use crate::runner::Shown;
 use client::{Client, Server};
 use identity::Pod;
 use report::{Facts, report, settle};

@@ -1,4 +1,4 @@
-//! Configuration of a standalone agent: a directory of YAML, read again whenever it changes.
+//! Configuration as YAML: a directory that is read again whenever it changes, and what runs of it.
 //! [`scan`] reads, [`book`] decides what is applied.
 
 pub mod book;

@@ -16,7 +16,7 @@ use super::{Exit, Output, local, terminal};
 use crate::api::query;
 use crate::api::shape::{Device, DevicePoints, Point, State, Tapped};
 use crate::client::{Client, ClientError};
-use crate::standalone;
+use crate::runner;
 use notices::Notices;
 use rows::Rows;
 use wanted::Wanted;
@@ -67,7 +67,7 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
     let wanted = Wanted::new(args.what.as_deref(), args.namespace.as_deref());
     let done = local::runtime()?.block_on(async {
         let mut seen = 0;
-        let end = standalone::told_to_end()?;
+        let end = runner::told_to_end()?;
         let over = async {
             match args.seconds {
                 Some(seconds) => tokio::time::sleep(Duration::from_secs(seconds)).await,

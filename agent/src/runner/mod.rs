@@ -45,7 +45,7 @@ const LINGER: Duration = Duration::from_secs(3600);
 const WORKERS: usize = 2;
 
 /// What an agent is started with.
-pub struct Standalone {
+pub struct Runner {
     /// Directory of YAML; in a cluster the mounted set.
     pub config: PathBuf,
     /// What makes it an agent of a cluster.
@@ -102,7 +102,7 @@ pub struct Addresses {
     pub page: Option<SocketAddr>,
 }
 
-impl Standalone {
+impl Runner {
     /// Runs until `end` completes; `up` is called once everything listens.
     ///
     /// # Errors
