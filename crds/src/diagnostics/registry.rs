@@ -508,12 +508,7 @@ registry! {
         => "Add a node to the pool, make another AgentPool and name it in `agentPoolRef`, or \
             split the largest devices; `kubectl get agents.lineside.dev -n NAMESPACE` shows \
             who is where.";
-    5005 Warning NodeConflict:
-        "The device is read on a node that no longer carries the labels asked for. It stays \
-         there: a pinned device moves only when its own placement is edited or its node is \
-         gone."
-        => "Label the node again, or edit `placement.nodeSelector` of the device to move it; \
-            `kubectl get node NODE --show-labels` shows the labels.";
+    // 5005 is kept for a device whose node no longer carries the labels that were asked for.
     // What objects name
     5010 Error ReferenceNotFound:
         "The object names another object that is not there, or not yet. It is picked up by \
