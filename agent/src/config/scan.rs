@@ -1,7 +1,7 @@
 //! Reads YAML files and notices changes.
 
 use std::collections::BTreeMap;
-use std::fs::Metadata;
+use std::fs::{DirEntry, Metadata};
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -31,7 +31,8 @@ pub fn read_paths(paths: &[PathBuf]) -> anyhow::Result<Vec<ScannedFile>> {
     for path in paths {
         let meta = std::fs::metadata(path).with_context(|| format!("read {}", path.display()))?;
         if meta.is_dir() {
-            let inside = yaml_files(path)?;
+            let inside =
+                yaml_files(path).with_context(|| format!("list {}", path.display()))?;
             if inside.is_empty() {
                 bail!("{} has no *.yaml or *.yml files", path.display());
             }
@@ -47,7 +48,7 @@ pub fn read_paths(paths: &[PathBuf]) -> anyhow::Result<Vec<ScannedFile>> {
 ///
 /// # Errors
 /// When the directory cannot be listed.
-pub fn read_dir(dir: &Path) -> anyhow::Result<Vec<ScannedFile>> {
+pub fn read_dir(dir: &Path) -> std::io::Result<Vec<ScannedFile>> {
     Ok(yaml_files(dir)?.iter().map(|p| read_file(p)).collect())
 }
 
@@ -80,14 +81,14 @@ fn read_bounded(path: &Path) -> std::io::Result<String> {
     Ok(text)
 }
 
-fn yaml_files(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let list = std::fs::read_dir(dir).with_context(|| format!("list {}", dir.display()))?;
+fn yaml_files(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
-    for entry in list {
-        let path = entry.with_context(|| format!("list {}", dir.display()))?.path();
-        let hidden = path.file_name().is_some_and(|n| n.to_string_lossy().starts_with('.'));
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        let path = entry.path();
+        let hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
         let yaml = path.extension().is_some_and(|e| e == "yaml" || e == "yml");
-        if yaml && !hidden && !path.is_dir() {
+        if yaml && !hidden && !is_directory(&entry) {
             files.push(path);
         }
     }
@@ -95,23 +96,29 @@ fn yaml_files(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+/// The listing knows what an entry is; only a link has to be followed.
+fn is_directory(entry: &DirEntry) -> bool {
+    match entry.file_type() {
+        Ok(kind) if !kind.is_symlink() => kind.is_dir(),
+        _ => entry.path().is_dir(),
+    }
+}
+
 /// What tells one state of a directory from another without reading the files.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Fingerprint(BTreeMap<PathBuf, (u64, u64, i64, i64)>);
 
 impl Fingerprint {
-    /// The state now; an unreadable directory is a state of its own (empty).
-    pub fn of(dir: &Path) -> Self {
-        let files = yaml_files(dir).unwrap_or_default();
+    /// The state now; a file that cannot be looked at is a state of its own.
+    ///
+    /// # Errors
+    /// When the directory cannot be listed.
+    pub fn of(dir: &Path) -> std::io::Result<Self> {
         let mark = |m: Metadata| (m.ino(), m.size(), m.mtime(), m.mtime_nsec());
-        Self(
-            files
-                .into_iter()
-                .map(|p| {
-                    let meta = std::fs::metadata(&p).map(mark).unwrap_or_default();
-                    (p, meta)
-                })
-                .collect(),
-        )
+        let state = |path: PathBuf| {
+            let meta = std::fs::metadata(&path).map(mark).unwrap_or_default();
+            (path, meta)
+        };
+        Ok(Self(yaml_files(dir)?.into_iter().map(state).collect()))
     }
 }

@@ -37,10 +37,10 @@ impl<'a> Watch<'a> {
     }
 
     pub(super) async fn look(&mut self, engine: &mut Engine, shown: &Shown) {
-        if let Err(error) = std::fs::read_dir(self.dir) {
-            return self.miss(&error.to_string(), shown);
-        }
-        let now = Fingerprint::of(self.dir);
+        let now = match Fingerprint::of(self.dir) {
+            Ok(now) => now,
+            Err(error) => return self.miss(&error.to_string(), shown),
+        };
         let back = self.missed >= GONE;
         if !back {
             self.missed = 0;
@@ -57,7 +57,7 @@ impl<'a> Watch<'a> {
         }
         let files = match scan::read_dir(self.dir) {
             Ok(files) => files,
-            Err(error) => return self.miss(&format!("{:#}", error.root_cause()), shown),
+            Err(error) => return self.miss(&error.to_string(), shown),
         };
         (self.seen, self.missed) = (Some(now), 0);
         self.take(&files, |_| (), engine, shown).await;
