@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use super::{File, Fs, Open, Space};
 
 /// Zeros are written in pieces of this size where the file system cannot reserve blocks.
-const ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
 /// The file system of the machine.
 #[derive(Clone, Copy, Debug, Default)]
