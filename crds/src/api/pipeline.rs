@@ -14,6 +14,8 @@ pub const TOPIC_DEFAULT: &str = "lineside/{namespace}/{device}";
 pub const VALUE_TOPIC_DEFAULT: &str = "lineside/{namespace}/{device}/{point}";
 /// Default of `store.maxSize` for `Memory`: 16Mi.
 pub const MEMORY_BYTES_DEFAULT: u64 = 16 << 20;
+/// `store.maxSize` with `durability: Durable` and `Relaxed`.
+pub const DISK_BYTES_DEFAULT: u64 = 1 << 30;
 
 /// Which samples go to which sinks, and how they are kept until delivered.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -41,10 +43,6 @@ pub const MEMORY_BYTES_DEFAULT: u64 = 16 << 20;
     )
 )]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = [
-    {"rule": "has(self.store) && self.store.durability == 'Memory'",
-     "message": "this release has no store on disk: write store: {durability: Memory} (LNS-1076)"}
-]))]
 pub struct PipelineSpec {
     /// Whether samples flow. Default `Running`.
     #[serde(default)]
@@ -62,8 +60,8 @@ pub struct PipelineSpec {
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
     )]
     pub sinks: Vec<SinkSpec>,
-    /// How samples are kept until every sink has them. In this release `durability: Memory` is
-    /// required.
+    /// How samples are kept until every sink has them. Default: on disk, each synced before it
+    /// counts as captured, up to 1Gi.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store: Option<StoreSpec>,
 }
@@ -288,11 +286,11 @@ pub struct SecretKeyRefSpec {
      "message": "maxSize must lie between 1Mi and 1Ti (LNS-1077)"}
 ]))]
 pub struct StoreSpec {
-    /// Where samples are kept. Default `Durable`; this release has `Memory` only and refuses
-    /// the others.
+    /// Where samples are kept. Default `Durable`.
     #[serde(default)]
     pub durability: Durability,
-    /// Most bytes that are kept, 1Mi to 1Ti. Default `16Mi`. Example: `64Mi`.
+    /// Most bytes that are kept, 1Mi to 1Ti. Default `1Gi` on disk, `16Mi` in memory. All
+    /// pipelines of an agent share 90 % of its volume, whatever is written here. Example: `4Gi`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 20), regex(pattern = "^[0-9]{1,15}(Ki|Mi|Gi|Ti|k|M|G|T)?$"))]
     pub max_size: Option<String>,
@@ -309,10 +307,12 @@ pub struct StoreSpec {
 /// Where samples are kept until delivered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Durability {
-    /// On disk, synced before a sample counts as captured (not in this release).
+    /// On disk, synced before a sample counts as captured: at most the samples of the last
+    /// 100 ms are lost with the power.
     #[default]
     Durable,
-    /// On disk, synced each second (not in this release).
+    /// On disk, synced each second: at most the samples of the last second are lost with the
+    /// power, none when only the agent ends. Spares flash that wears out.
     Relaxed,
     /// In memory; lost when the agent stops.
     Memory,
@@ -326,6 +326,12 @@ pub enum Overflow {
     DropOldest,
     /// The newest: what does not fit is not taken.
     DropNewest,
+    /// Every second of the oldest messages of a device, again and again: the past stays, with
+    /// fewer samples. Messages with a sample that is not Good are kept longest.
+    Thin,
+    /// Nothing: the devices wait and are not read until there is room. Also what other pipelines
+    /// get of these devices waits.
+    Backpressure,
 }
 
 /// What the operator says of a pipeline.

@@ -303,11 +303,6 @@ registry! {
     1075 Error ClientCertificateIncomplete:
         "A client certificate needs its key, and the key its certificate."
         => "Write both `tls.certRef` and `tls.keyRef`, or none.";
-    1076 Error DurabilityUnavailable:
-        "This release keeps undelivered samples in memory only: `Durable` (also when the \
-         field is left out) and `Relaxed` need the store on disk, which does not exist yet. \
-         It is refused, so that nobody believes samples survive a restart."
-        => "Write `store: {durability: Memory}`.";
     1077 Error QuantityInvalid:
         "The size is not a Kubernetes quantity within its bounds."
         => "Write a whole number with a binary or decimal suffix, for example `16Mi`, `1Gi` or \

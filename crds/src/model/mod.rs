@@ -414,18 +414,24 @@ pub struct Store {
 
 /// Where samples are kept until delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Durability {
+    /// On disk, synced before they count as captured.
+    Durable,
+    /// On disk, synced each second.
+    Relaxed,
     /// In a bounded ring in memory; lost with the process.
     Memory,
 }
 
 /// What gives way when a store is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Overflow {
     /// The oldest undelivered records (default).
     DropOldest,
     /// The newest: what does not fit is not taken.
     DropNewest,
+    /// Every second of the oldest records of a device, those with a sample that is not Good last.
+    Thin,
+    /// Nothing: devices are not read until there is room.
+    Backpressure,
 }

@@ -184,41 +184,34 @@ fn tls_settings(spec: &TlsSpec, at: &FieldPath, findings: &mut Vec<Diagnostic>) 
 }
 
 fn store(spec: Option<&StoreSpec>, at: &FieldPath, findings: &mut Vec<Diagnostic>) -> Store {
-    let mut unavailable = |field: FieldPath, what: &str| {
-        let message = format!(
-            "{what} needs the store on disk, which this release does not have; \
-             write store: {{durability: Memory}}"
-        );
-        findings.push(Diagnostic::new(Code::DurabilityUnavailable, field, message));
+    let (durability, default) = match spec.map(|s| s.durability).unwrap_or_default() {
+        api::Durability::Durable => (Durability::Durable, api::DISK_BYTES_DEFAULT),
+        api::Durability::Relaxed => (Durability::Relaxed, api::DISK_BYTES_DEFAULT),
+        api::Durability::Memory => (Durability::Memory, api::MEMORY_BYTES_DEFAULT),
     };
-    let at_store = at.key("store");
-    match spec.map(|s| s.durability) {
-        Some(api::Durability::Memory) => {}
-        Some(api::Durability::Relaxed) => unavailable(at_store.key("durability"), "Relaxed"),
-        Some(api::Durability::Durable) => unavailable(at_store.key("durability"), "Durable"),
-        None => unavailable(at.clone(), "Durable (the default)"),
-    }
     let max_bytes = match spec.and_then(|s| s.max_size.as_deref()) {
-        None => api::MEMORY_BYTES_DEFAULT,
+        None => default,
         Some(text) => match quantity::bytes(text).and_then(|n| u64::try_from(n).ok()) {
             Some(bytes) if STORE_BYTES.contains(&bytes) => bytes,
             _ => {
                 let message = format!("{text} is not within 1Mi to 1Ti");
-                let at = at_store.key("maxSize");
+                let at = at.key("store").key("maxSize");
                 findings.push(Diagnostic::new(Code::QuantityInvalid, at, message));
-                api::MEMORY_BYTES_DEFAULT
+                default
             }
         },
     };
     Store {
-        durability: Durability::Memory,
+        durability,
         max_bytes,
         max_age: spec
             .and_then(|s| s.max_age_seconds)
             .map(|s| Duration::from_secs(u64::try_from(s).unwrap_or_default())),
-        overflow: match spec.map(|s| s.overflow) {
-            Some(api::Overflow::DropNewest) => Overflow::DropNewest,
-            None | Some(api::Overflow::DropOldest) => Overflow::DropOldest,
+        overflow: match spec.map(|s| s.overflow).unwrap_or_default() {
+            api::Overflow::DropOldest => Overflow::DropOldest,
+            api::Overflow::DropNewest => Overflow::DropNewest,
+            api::Overflow::Thin => Overflow::Thin,
+            api::Overflow::Backpressure => Overflow::Backpressure,
         },
     }
 }
