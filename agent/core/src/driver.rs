@@ -76,6 +76,14 @@ pub trait Emit: Send + Sync {
     /// Says that the connection is up; `endpoint` is for people and holds no secret.
     fn connected(&self, endpoint: &str);
 
+    /// Says since when the device is being asked for samples that were not emitted yet; `None`
+    /// when there is no such request. Should the agent die, this is where the gap in its data
+    /// begins. Polling drivers say it before the first request of a cycle and before they emit;
+    /// for others a sample exists when it arrives, and they say nothing.
+    fn asking(&self, since: Option<UnixNanos>) {
+        let _ = since;
+    }
+
     /// Whether somebody looks at raw bytes now (`lineside tap`). A driver asks once per answer
     /// and calls [`Emit::raw`] only then.
     fn raw_wanted(&self) -> bool {

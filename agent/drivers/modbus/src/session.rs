@@ -69,6 +69,8 @@ struct Session {
     /// When the first sample of the batch was made, and how long it may wait for the others.
     since: Option<Instant>,
     hold: Duration,
+    /// A request was made since the last batch was handed over.
+    asking: bool,
     /// Samples of the last batch: room that the next one will need.
     cycle_len: usize,
     events: Events,
@@ -111,6 +113,7 @@ impl Session {
         Ok(Self {
             since: None,
             hold: hold(&device),
+            asking: false,
             batch: empty_batch(&context, &context.origin),
             cycle_len: points.len(),
             reasons,
@@ -167,6 +170,10 @@ impl Session {
     }
 
     async fn ask(&mut self, request: &Request) -> Result<(), Ended> {
+        if !self.asking {
+            self.asking = true;
+            self.context.emit.asking(Some(self.context.clock.now()));
+        }
         let (sent, stale) = (Instant::now(), self.connection.stats().stale);
         let (exchange, moment) = self.exchange(request).await.map_err(Ended::Failed)?;
         let arrived = moment.at.into_std();
@@ -190,7 +197,7 @@ impl Session {
 
     /// Makes one request. What was read before does not wait for an answer that is slow.
     async fn exchange(&mut self, request: &Request) -> Result<(Exchange, Moment), Fault> {
-        let old_at = self.old_at();
+        let (old_at, sent) = (self.old_at(), self.context.clock.now());
         let (connection, context) = (&mut self.connection, &self.context);
         let exchange = async {
             let exchange = Exchange::run(connection, request).await?;
@@ -207,6 +214,8 @@ impl Session {
         self.since = None;
         let next = empty_batch(context, &self.origin);
         let batch = std::mem::replace(&mut self.batch, next);
+        // Of what is asked for, this request alone has nothing to show yet.
+        context.emit.asking(Some(sent));
         let (done, receipt) = tokio::join!(exchange, context.emit.emit(batch));
         drop(receipt);
         done
@@ -308,6 +317,8 @@ impl Session {
             return;
         }
         self.cycle_len = self.batch.len();
+        self.asking = false;
+        self.context.emit.asking(None);
         let next = empty_batch(&self.context, &self.origin);
         let batch = std::mem::replace(&mut self.batch, next);
         // The device waits for no acknowledgement, so the receipt is of no use.
