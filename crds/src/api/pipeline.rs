@@ -138,6 +138,19 @@ pub struct SinkSpec {
     /// An MQTT broker.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mqtt: Option<MqttSpec>,
+    /// In which order the sink gets what waited while it could not deliver. Default `InOrder`.
+    /// In memory (`durability: Memory`) it is always `InOrder`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<Drain>,
+}
+
+/// In which order a sink gets what waited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Drain {
+    /// Oldest first: the order of each point is kept.
+    InOrder,
+    /// What is new at once; what waited beside it, at a limited rate.
+    LiveFirst,
 }
 
 /// An MQTT broker.

@@ -256,6 +256,20 @@ pub struct Sink {
     pub name: Arc<str>,
     /// The destination.
     pub kind: SinkKind,
+    /// In which order it gets what waited.
+    pub drain: Drain,
+    /// The sink as the YAML has it, as JSON: kept with its backlog, which outlives the YAML.
+    /// [`crate::validate::recall_sink`] reads it. Holds no secret, only names of Secrets.
+    pub written: Arc<str>,
+}
+
+/// In which order a sink gets what waited for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drain {
+    /// Oldest first; the order of each point is kept.
+    InOrder,
+    /// What is new at once, what waited beside it at a limited rate.
+    LiveFirst,
 }
 
 /// A destination with its settings.

@@ -16,10 +16,16 @@ use crate::api::agent_pool::AgentPoolSpec;
 use crate::api::device::DeviceConnectionSpec;
 use crate::api::pipeline::PipelineSpec;
 use crate::diagnostics::{Diagnostic, FieldPath, Level, Segment};
-use crate::model::{Agent, AgentPool, Device, ObjectKey, Pipeline};
+use crate::model::{Agent, AgentPool, Device, ObjectKey, Pipeline, Sink};
 use crate::schema;
 
 pub use topic::parse_topic;
+
+/// The sink that was written as [`crate::model::Sink::written`] says; `None` when this release
+/// does not understand it.
+pub fn recall_sink(written: &str) -> Option<Sink> {
+    pipeline::recall(written)
+}
 
 /// What the metadata of an object says to the model.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,12 +6,12 @@ use super::device::mode;
 use super::quantity;
 use super::topic::parse_topic;
 use super::{Judged, Meta};
-use crate::api::pipeline::{self as api, MqttSpec, PipelineSpec, StoreSpec, TlsSpec};
+use crate::api::pipeline::{self as api, MqttSpec, PipelineSpec, SinkSpec, StoreSpec, TlsSpec};
 use crate::diagnostics::{Code, Diagnostic, FieldPath, Level};
 use crate::model::{
-    ClientCertificate, CredentialsRef, Durability, Encoding, Glob, MqttSettings, MqttVersion,
-    Overflow, Pipeline, Qos, SecretKeyRef, Sink, SinkKind, Source, Store, Tls, TopicPart,
-    TopicTemplate,
+    ClientCertificate, CredentialsRef, Drain, Durability, Encoding, Glob, MqttSettings,
+    MqttVersion, Overflow, Pipeline, Qos, SecretKeyRef, Sink, SinkKind, Source, Store, Tls,
+    TopicPart, TopicTemplate,
 };
 use crate::plc4x::host_and_port;
 
@@ -28,16 +28,7 @@ pub(super) fn judge(meta: &Meta, spec: &PipelineSpec) -> Judged<Pipeline> {
         .sinks
         .iter()
         .enumerate()
-        .filter_map(|(i, sink)| {
-            let at = at.key("sinks").index(i);
-            let Some(mqtt) = &sink.mqtt else {
-                let message = format!("sink {} has no destination; write mqtt", sink.name);
-                findings.push(Diagnostic::new(Code::ExactlyOneSink, at, message));
-                return None;
-            };
-            let settings = mqtt_settings(mqtt, &at.key("mqtt"), &mut findings);
-            Some(Sink { name: sink.name.as_str().into(), kind: SinkKind::Mqtt(settings) })
-        })
+        .filter_map(|(i, spec)| sink(spec, at.key("sinks").index(i), &mut findings))
         .collect();
     let store = store(spec.store.as_ref(), &at, &mut findings);
     let refused = findings.iter().any(|f| f.code.level() == Level::Error);
@@ -51,6 +42,33 @@ pub(super) fn judge(meta: &Meta, spec: &PipelineSpec) -> Judged<Pipeline> {
         store,
     });
     Judged { object, findings }
+}
+
+fn sink(spec: &SinkSpec, at: FieldPath, findings: &mut Vec<Diagnostic>) -> Option<Sink> {
+    let Some(mqtt) = &spec.mqtt else {
+        let message = format!("sink {} has no destination; write mqtt", spec.name);
+        findings.push(Diagnostic::new(Code::ExactlyOneSink, at, message));
+        return None;
+    };
+    let settings = mqtt_settings(mqtt, &at.key("mqtt"), findings);
+    Some(Sink {
+        name: spec.name.as_str().into(),
+        kind: SinkKind::Mqtt(settings),
+        drain: match spec.drain {
+            None | Some(api::Drain::InOrder) => Drain::InOrder,
+            Some(api::Drain::LiveFirst) => Drain::LiveFirst,
+        },
+        // String keys and no failing serializer.
+        written: serde_json::to_string(spec).unwrap_or_default().into(),
+    })
+}
+
+/// See [`super::recall_sink`].
+pub(super) fn recall(written: &str) -> Option<Sink> {
+    let spec: SinkSpec = serde_json::from_str(written).ok()?;
+    let mut findings = Vec::new();
+    let sink = sink(&spec, FieldPath::spec(), &mut findings)?;
+    findings.iter().all(|f| f.code.level() != Level::Error).then_some(sink)
 }
 
 fn source(spec: &api::SourceSpec) -> Source {
