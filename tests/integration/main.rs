@@ -13,6 +13,7 @@ mod demo;
 mod docs;
 mod faults;
 mod graph;
+mod kills;
 mod local;
 mod outage;
 mod page;

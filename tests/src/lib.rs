@@ -17,6 +17,7 @@ pub mod agent;
 pub mod broker;
 pub mod browser;
 pub mod dir;
+pub mod faults;
 pub mod metrics;
 pub mod peers;
 pub mod ports;
