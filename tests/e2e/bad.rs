@@ -2,56 +2,16 @@
 //! and CEL rules refuse offline; what only code can refuse becomes Stalled, and Ready after the fix.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::time::Duration;
 
-use lineside_crds::api::{API_VERSION, Kind};
+use lineside_crds::api::Kind;
 use lineside_crds::diagnostics::Level;
 use lineside_crds::yaml;
-use lineside_tests::tools::workspace;
 use lineside_tests::wait;
 use serde_json::{Value, json};
 
+use crate::corpus::{files, objects};
 use crate::line::{Line, PIPELINE, SOON, device_yaml, of, pipeline_yaml};
-
-fn files(folder: &str) -> Vec<(String, String)> {
-    let folder = workspace().join("crds/testdata").join(folder);
-    let mut files: Vec<_> = std::fs::read_dir(&folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .map(|path: std::path::PathBuf| (stem(&path), std::fs::read_to_string(&path).unwrap()))
-        .collect();
-    files.sort();
-    assert!(files.len() > 1, "{} is empty", folder.display());
-    files
-}
-
-fn stem(path: &Path) -> String {
-    path.file_stem().unwrap().to_str().unwrap().to_owned()
-}
-
-/// The objects of a file that a cluster would take for ours, as a person would apply them.
-fn objects(text: &str) -> Vec<Value> {
-    let ours = |value: &Value| {
-        value["apiVersion"] == API_VERSION
-            && value["kind"].as_str().is_some_and(|kind| Kind::parse(kind).is_some())
-    };
-    let mut all: Vec<Value> = yaml::values(text).into_iter().filter(ours).collect();
-    for value in &mut all {
-        let Some(metadata) = value["metadata"].as_object_mut() else { continue };
-        for key in [
-            "uid",
-            "generation",
-            "managedFields",
-            "resourceVersion",
-            "creationTimestamp",
-            "namespace",
-        ] {
-            metadata.remove(key);
-        }
-    }
-    all
-}
 
 /// Whether the API server takes an object, strictly; what it says otherwise.
 fn server(line: &Line, object: &Value) -> Result<(), String> {

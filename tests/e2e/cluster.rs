@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use lineside_lab::binaries::Set;
 use lineside_lab::{Lab, Node};
+use lineside_tests::dir::target_dir;
 use lineside_tests::tools::workspace;
 use xtask::cache::Cache;
 
@@ -17,12 +18,14 @@ pub const SYSTEM: &str = "lineside-system";
 /// Selects the operator's pods.
 pub const OPERATOR: &str = "app.kubernetes.io/name=lineside-operator";
 
-/// Installs Lineside, once in this program.
-pub fn install(lab: &Lab) {
-    static DONE: OnceLock<Result<(), String>> = OnceLock::new();
+/// Installs Lineside, once in this program, and says how long the charts took: images were loaded
+/// before.
+pub fn install(lab: &Lab) -> Duration {
+    static DONE: OnceLock<Result<Duration, String>> = OnceLock::new();
     let done = DONE.get_or_init(|| try_install(lab).map_err(|error| format!("{error:#}")));
-    if let Err(error) = done {
-        panic!("cannot install Lineside: {error}\n{}", operator_log(lab));
+    match done {
+        Ok(took) => *took,
+        Err(error) => panic!("cannot install Lineside: {error}\n{}", operator_log(lab)),
     }
 }
 
@@ -54,16 +57,17 @@ pub fn chart(name: &str) -> PathBuf {
     workspace().join("charts").join(name)
 }
 
-fn try_install(lab: &Lab) -> Result<()> {
-    let start = Instant::now();
+fn try_install(lab: &Lab) -> Result<Duration> {
     for image in ["agent", "operator"] {
         let (archive, _) = shared::image(image)?;
         lab.load(&archive)?;
     }
+    let start = Instant::now();
     install_chart(lab, "lineside-crds")?;
     install_operator(lab)?;
-    println!("e2e: images loaded and charts installed in {:.1} s", start.elapsed().as_secs_f64());
-    Ok(())
+    let took = start.elapsed();
+    println!("e2e: charts installed in {:.1} s", took.as_secs_f64());
+    Ok(took)
 }
 
 /// Installs the operator's chart.
@@ -79,6 +83,17 @@ fn install_chart(lab: &Lab, name: &str) -> Result<()> {
     let args = ["install", name, &chart, "-n", SYSTEM, "--create-namespace"];
     helm(lab, &[&args[..], &["--wait", "--timeout", "90s"]].concat())?;
     Ok(())
+}
+
+/// The operator of the image that the lab runs, as a program of this machine.
+pub fn operator_program() -> PathBuf {
+    let built = target_dir().unwrap().parent().unwrap().join("image/debug/lineside-operator");
+    assert!(
+        built.is_file(),
+        "{} is missing; run: cargo xtask image --profile dev",
+        built.display()
+    );
+    built
 }
 
 /// The end of the operator's log.

@@ -11,9 +11,11 @@
 mod bad;
 mod chart;
 mod cluster;
+mod corpus;
 mod first;
 mod lab;
 mod line;
+mod plant;
 mod recovery;
 mod rest;
 mod rights;

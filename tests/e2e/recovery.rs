@@ -5,86 +5,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use lineside_lab::Component;
-use lineside_tests::peers::pymodbus::Pymodbus;
 use lineside_tests::wait;
-use serde_json::Value;
 
 use crate::cluster::{OPERATOR, SYSTEM};
-use crate::line::{Line, PIPELINE, SOON, device_yaml, pipeline_yaml};
-
-/// The interval of the devices here, in nanoseconds.
-const PERIOD_NS: i64 = 500_000_000;
-
-/// A plant that runs: one device on node 2, one pipeline.
-struct Plant {
-    line: Line,
-    device: Pymodbus,
-}
-
-impl Plant {
-    fn new(name: &str) -> Self {
-        let line = Line::alone(name);
-        let at = line.device_address();
-        let device = line.device("furnace", at);
-        line.apply(&device_yaml("furnace", at, Some("node2")));
-        line.apply(&pipeline_yaml("to-broker", &line.broker));
-        line.wait_ready("furnace", "to-broker");
-        Self { line, device }
-    }
-
-    fn pod(&self) -> Value {
-        self.line.pod().unwrap()
-    }
-
-    /// Both are Ready, and data younger than this call arrives.
-    fn recovers(&mut self) {
-        let now = now_ns();
-        let ready = |line: &Line, kind: &str, name: &str| {
-            line.condition(kind, name, "Ready").is_some_and(|c| c.status == "True")
-        };
-        let line = &mut self.line;
-        let done = wait::until("Ready and data again", SOON, || {
-            line.arrived().iter().any(|a| a.is_good() && a.time_ns > now)
-                && ready(line, "deviceconnection", "furnace")
-                && ready(line, PIPELINE, "to-broker")
-        });
-        done.unwrap_or_else(|e| panic!("{e}\n{}", self.line.describe()));
-        self.one_poller();
-    }
-
-    /// In the device's own log no connection is used after a later one was.
-    fn one_poller(&self) {
-        let mut newest = 0;
-        for request in self.device.log.requests().unwrap() {
-            assert!(request.connection >= newest, "two pollers at once: {request:?}");
-            newest = request.connection;
-        }
-    }
-
-    /// The longest time between two requests of one point after `since`, in periods.
-    fn longest_gap(&self, since: i64) -> f64 {
-        let times: Vec<i64> = self
-            .device
-            .log
-            .requests()
-            .unwrap()
-            .iter()
-            .filter(|r| r.received_ns >= since && r.counted("c").is_some())
-            .map(|r| r.received_ns)
-            .collect();
-        assert!(times.len() > 2, "nobody polled");
-        let longest = times.windows(2).map(|w| w[1] - w[0]).max().unwrap_or_default();
-        longest as f64 / PERIOD_NS as f64
-    }
-}
-
-fn now_ns() -> i64 {
-    jiff::Timestamp::now().as_nanosecond() as i64
-}
-
-fn uid(pod: &Value) -> &Value {
-    &pod["metadata"]["uid"]
-}
+use crate::line::{SOON, device_yaml};
+use crate::plant::{Plant, now_ns, uid};
 
 #[test]
 fn a_deleted_pod_comes_back_and_the_device_never_has_two_pollers() {
@@ -127,24 +52,7 @@ fn a_stopped_kubelet_and_a_killed_containerd_cost_no_period() {
 
 #[test]
 fn without_an_api_server_for_a_minute_the_device_misses_no_period() {
-    let mut plant = Plant::new("api");
-    let before = plant.pod();
-    let since = now_ns();
-    plant.line.lab.kill(Component::ApiServer).unwrap();
-    let away = Instant::now();
-    let mut delivered = 0;
-    while away.elapsed() < Duration::from_secs(60) {
-        thread::sleep(Duration::from_secs(5));
-        let now = plant.line.arrived().len();
-        assert!(now > delivered, "nothing was delivered for 5 s");
-        delivered = now;
-    }
-    plant.line.lab.start(Component::ApiServer).unwrap();
-    plant.recovers();
-    assert_eq!(uid(&plant.pod()), uid(&before), "the pod was kept");
-    let gap = plant.longest_gap(since);
-    assert!(gap <= 3.0, "the device was left alone for {gap:.1} periods");
-    println!("API server away for 60 s: longest gap {gap:.2} periods");
+    Plant::new("api").goes_on_without_an_api_server(Duration::from_secs(60));
 }
 
 #[test]

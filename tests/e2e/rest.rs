@@ -3,17 +3,15 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use lineside_lab::Node;
-use lineside_tests::dir::target_dir;
 use lineside_tests::wait;
 use serde_json::Value;
 
-use crate::cluster::{OPERATOR, SYSTEM};
+use crate::cluster::{OPERATOR, SYSTEM, operator_program};
 use crate::line::{Line, SOON, device_yaml, pipeline_yaml};
 
 /// The contract: a child that is changed or deleted is back after 5 s; asserted at three times.
@@ -218,17 +216,6 @@ fn uid_pattern(text: &str) -> String {
         .join("\"")
 }
 
-/// The program of the image that the lab runs.
-fn operator() -> PathBuf {
-    let built = target_dir().unwrap().parent().unwrap().join("image/debug/lineside-operator");
-    assert!(
-        built.is_file(),
-        "{} is missing; run: cargo xtask image --profile dev",
-        built.display()
-    );
-    built
-}
-
 #[test]
 fn wherever_a_first_run_is_cut_off_the_next_one_comes_to_the_same_objects() {
     let line = Line::alone("crash");
@@ -289,7 +276,7 @@ fn run_until_done(
         line.lab.kubectl_output(&["-n", namespace, "apply", "--server-side", "-f", &file]).unwrap();
     }
     let run = |name: &str, more: &[&str]| {
-        let mut command = line.lab.command(Node::One, &operator());
+        let mut command = line.lab.command(Node::One, &operator_program());
         command.env("KUBECONFIG", line.lab.kubeconfig());
         command.args(["run", "--agent-image", "lineside/agent:none", "--http", "127.0.0.1:0"]);
         command.args(["--watch-namespaces", namespace, "--leader-elect-namespace", namespace]);

@@ -18,6 +18,9 @@ use xtask::cache::{Cache, E2E_RUN};
 /// Whose lab is removed when this program ends.
 pub const GUARD: &str = env!("CARGO_BIN_EXE_lineside-lab-guard");
 
+/// Folder of the images to use instead of those that `cargo xtask image` has written last.
+const IMAGES: &str = "LINESIDE_TEST_IMAGES";
+
 /// How long another checkout's tests may keep the lab.
 const PATIENCE: Duration = Duration::from_secs(3600);
 
@@ -81,7 +84,10 @@ pub fn options(run: &str) -> Result<Options> {
 /// # Errors
 /// It was not made.
 pub fn image(name: &str) -> Result<(PathBuf, String)> {
-    let images = target_dir()?.parent().context("the target directory")?.join("images");
+    let images = match std::env::var_os(IMAGES) {
+        Some(dir) => PathBuf::from(dir),
+        None => target_dir()?.parent().context("the target directory")?.join("images"),
+    };
     let archive = images.join(format!("{name}.tar"));
     if !archive.is_file() {
         bail!("{} is missing; run: cargo xtask image", archive.display());

@@ -152,6 +152,12 @@ pub fn for_tests(context: &Context) -> Result<()> {
     run(context, &Args { profile: Profile::Dev, out: None, rootfs: None, images: Vec::new() })
 }
 
+/// Makes both for a folder of the caller's.
+pub fn write_into(context: &Context, profile: Profile, dir: &Path) -> Result<()> {
+    let out = Some(dir.to_path_buf());
+    run(context, &Args { profile, out, rootfs: None, images: Vec::new() })
+}
+
 /// Where archives go unless told otherwise.
 fn folder(context: &Context) -> PathBuf {
     context.target.join("images")

@@ -4,10 +4,12 @@
 //! started runs under [`process`], so that nothing outlives xtask.
 
 mod bench;
+mod compat;
 mod fuzz;
 mod generate;
 mod image;
 mod lab;
+mod long;
 mod peers;
 mod process;
 mod results;
@@ -34,6 +36,7 @@ Examples:
   cargo xtask test                   everything that CI runs
   cargo xtask test unit integration  two suites of it
   cargo xtask lab up                 a real Kubernetes on this machine
+  cargo xtask compat                 the oldest Kubernetes that is supported, and Flux
   cargo xtask gen                    write crds/*.yaml and the generated docs pages
   cargo xtask soak --seconds 3600    fuzz every target for an hour in total";
 
@@ -80,12 +83,26 @@ Examples:
         #[arg(last = true)]
         args: Vec<String>,
     },
-    /// Run the fuzz targets for long.
+    /// Check the oldest Kubernetes that is supported, and Flux; wants root.
+    ///
+    /// Builds an API server of that release and the controllers of Flux, which takes half an hour
+    /// once, and prints a row for each check.
     #[command(after_help = "\
 Examples:
+  cargo xtask compat")]
+    Compat,
+    /// Run the fuzz targets for long, or something else that takes its time.
+    #[command(
+        args_conflicts_with_subcommands = true,
+        after_help = "\
+Examples:
   cargo xtask soak --seconds 3600
-  cargo xtask soak --seconds 600 modbus_wire")]
+  cargo xtask soak --seconds 600 modbus_wire
+  cargo xtask soak cluster"
+    )]
     Soak {
+        #[command(subcommand)]
+        other: Option<Soaked>,
         /// Time on the clock for all targets together; one runs on each core.
         #[arg(long, default_value_t = 3600)]
         seconds: u32,
@@ -96,7 +113,13 @@ Examples:
     ///
     /// Lineside, a C floor, hand-written Python and (when asked) Telegraf read the same simulated
     /// device and publish to the same broker. Prints numbers; not part of `test`.
-    Bench(bench::Args),
+    #[command(args_conflicts_with_subcommands = true)]
+    Bench {
+        #[command(subcommand)]
+        other: Option<Measured>,
+        #[command(flatten)]
+        args: bench::Args,
+    },
     /// Run one fuzz target on one file, as it was kept after a crash.
     #[command(after_help = "\
 Examples:
@@ -106,6 +129,24 @@ Examples:
         target: String,
         /// The input.
         file: PathBuf,
+    },
+}
+
+/// What is run for long besides the fuzz targets.
+#[derive(Subcommand)]
+enum Soaked {
+    /// An agent on the lab without an API server for ten minutes; wants root.
+    Cluster,
+}
+
+/// What is measured besides the cost of a point.
+#[derive(Subcommand)]
+enum Measured {
+    /// How long things take on the lab, and what operator and agent cost there; wants root.
+    Cluster {
+        /// How the programs in the images are compiled.
+        #[arg(long, value_enum, default_value_t = image::Profile::Dist)]
+        profile: image::Profile,
     },
 }
 
@@ -153,10 +194,17 @@ fn run(command: &Command) -> Result<()> {
         Command::Image(args) => image::run(&context, args),
         Command::Gen { check } => generate::run(&context, *check),
         Command::Test { suites, args } => suites::run(&context, suites, args),
-        Command::Soak { seconds, targets } => {
+        Command::Compat => compat::run(&context),
+        Command::Soak { other: Some(Soaked::Cluster), .. } => {
+            long::run(&context, &["outage::"], &[], None)
+        }
+        Command::Soak { other: None, seconds, targets } => {
             fuzz::run(&context, targets, fuzz::Time::Total(*seconds))
         }
-        Command::Bench(args) => bench::run(&context, args),
+        Command::Bench { other: Some(Measured::Cluster { profile }), .. } => {
+            bench::cluster::run(&context, *profile)
+        }
+        Command::Bench { other: None, args } => bench::run(&context, args),
         Command::Reproduce { target, file } => fuzz::reproduce(&context, target, file),
     }
 }

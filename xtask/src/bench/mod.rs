@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: what a point costs, beside others who do the same work on the same
 //! device and broker in the same run. Prints numbers and asserts nothing; never part of `test`.
 
+pub mod cluster;
 mod lab;
 mod lateness;
 mod peer;
