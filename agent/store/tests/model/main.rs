@@ -1,0 +1,12 @@
+//! The store against a simulated disk: random schedules of appends, deliveries, crashes and
+//! faults, judged by a small model in memory.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "that is how tests fail"
+)]
+
+mod dice;
+mod disk;
