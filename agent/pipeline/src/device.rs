@@ -189,10 +189,10 @@ impl Hub {
         self.windows.tap.show(|| Seen::Decoded(batch.clone()));
         for (route, selection) in &state.routes {
             if own {
-                deliver(&batch, selection, &route.ring);
+                deliver(&batch, selection, &route.stream);
             } else {
                 let selection = select(&route.pipeline, &state.device.labels, batch.origin());
-                deliver(&batch, &selection, &route.ring);
+                deliver(&batch, &selection, &route.stream);
             }
         }
         self.judge(state);

@@ -12,6 +12,7 @@ use lineside_core::secret::Secrets;
 use lineside_core::sink::{Sink, SinkIdentity};
 use lineside_crds::diagnostics::Code;
 use lineside_crds::model::{self, Device, Mode, ObjectKey, Pipeline, SinkKind};
+use lineside_store::Ledger;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -19,10 +20,11 @@ use tokio_util::sync::CancellationToken;
 use crate::Windows;
 use crate::device::{self, Hub, Owned};
 use crate::health::{Outlet, Sources, judge_leaving, judge_pipeline};
-use crate::ring::{Ledger, Ring};
+use crate::ring::Ring;
 use crate::route::{Route, Selection, select};
 use crate::sink::{self, Station, Surroundings};
 use crate::snapshot::{DeviceSnapshot, PipelineSnapshot, PointsSnapshot, SinkSnapshot, Snapshot};
+use crate::stream::Stream;
 
 /// Makes the sink of a destination; the agent's registry.
 pub type MakeSink = fn(&SinkKind) -> Result<Arc<dyn Sink>, Fault>;
@@ -83,7 +85,7 @@ struct RunningDevice {
 
 struct RunningPipeline {
     pipeline: Arc<Pipeline>,
-    ring: Arc<Ring>,
+    stream: Stream,
     sinks: BTreeMap<Arc<str>, RunningSink>,
 }
 
@@ -159,7 +161,7 @@ struct PipelineView {
     leaving: bool,
     /// Devices that it takes points of, as positions among the hubs.
     devices: Vec<usize>,
-    ring: Arc<Ring>,
+    stream: Stream,
     stations: BTreeMap<Arc<str>, Arc<Station>>,
 }
 
@@ -213,13 +215,13 @@ impl View {
 
 impl PipelineView {
     fn snapshot(&self, devices: &[DeviceSnapshot]) -> PipelineSnapshot {
-        let (store_bytes, store_limit) = self.ring.usage();
-        let ledgers = self.ring.ledgers();
-        let sinks: Vec<SinkSnapshot> = ledgers
+        let (store_bytes, store_limit) = self.stream.usage();
+        let numbers = self.stream.numbers();
+        let sinks: Vec<SinkSnapshot> = numbers
             .into_iter()
-            .filter_map(|(name, ledger)| {
+            .filter_map(|(name, numbers)| {
                 let station = self.stations.get(&name)?.snapshot();
-                Some(SinkSnapshot { name, ledger, station })
+                Some(SinkSnapshot { name, numbers, station })
             })
             .collect();
         let mut sources = Sources::default();
@@ -236,7 +238,7 @@ impl PipelineView {
                 false => judge_pipeline(self.pipeline.mode, &sources, &outlets),
             },
             pipeline: self.pipeline.clone(),
-            captured: self.ring.captured(),
+            captured: self.stream.captured(),
             store_bytes,
             store_limit,
             sinks,
@@ -292,7 +294,7 @@ impl Engine {
         let routes: Vec<Route> = self
             .pipelines
             .values()
-            .map(|p| Route { pipeline: p.pipeline.clone(), ring: p.ring.clone() })
+            .map(|p| Route { pipeline: p.pipeline.clone(), stream: p.stream.clone() })
             .collect();
         for running in self.devices.values() {
             running.hub.set_routes(&routes);
@@ -454,7 +456,11 @@ impl Engine {
             }
             let running = self.pipelines.entry(key.clone()).or_insert_with(|| RunningPipeline {
                 pipeline: pipeline.clone(),
-                ring: Ring::new(key.clone(), pipeline.store, self.windows.clone()),
+                stream: Stream::Memory(Ring::new(
+                    key.clone(),
+                    pipeline.store,
+                    self.windows.clone(),
+                )),
                 sinks: BTreeMap::new(),
             });
             let removed = running.apply(pipeline.clone(), &self.parts, &self.windows).await;
@@ -476,7 +482,7 @@ impl Engine {
                 .collect(),
             pipeline: p.pipeline.clone(),
             leaving,
-            ring: p.ring.clone(),
+            stream: p.stream.clone(),
             stations: p.sinks.iter().map(|(n, s)| (n.clone(), s.station.clone())).collect(),
         });
         let mut pipelines: Vec<_> = pipelines.collect();
@@ -495,7 +501,7 @@ impl RunningPipeline {
         parts: &Parts,
         windows: &Arc<Windows>,
     ) -> Vec<(Arc<str>, Ledger)> {
-        self.ring.set_settings(pipeline.store);
+        self.stream.set_settings(pipeline.store);
         let runs = pipeline.mode == Mode::Running;
         let stays = |s: &RunningSink| pipeline.sinks.contains(&s.spec) && s.run.is_some() == runs;
         let mut stopping: Vec<RunningSink> = Vec::new();
@@ -507,11 +513,11 @@ impl RunningPipeline {
         }
         join_all(stopping.iter_mut().map(RunningSink::stop)).await;
         let gone = names.iter().filter(|n| !pipeline.sinks.iter().any(|s| s.name == **n));
-        let removed = gone.filter_map(|n| Some((n.clone(), self.ring.remove_sink(n)?))).collect();
+        let removed = gone.filter_map(|n| Some((n.clone(), self.stream.remove_sink(n)?))).collect();
         for spec in &pipeline.sinks {
             if !self.sinks.contains_key(&spec.name) {
-                self.ring.add_sink(&spec.name);
-                let sink = RunningSink::new(spec, &pipeline, &self.ring, parts, windows, runs);
+                self.stream.add_sink(spec);
+                let sink = RunningSink::new(spec, &pipeline, &self.stream, parts, windows, runs);
                 self.sinks.insert(spec.name.clone(), sink);
             }
         }
@@ -521,13 +527,14 @@ impl RunningPipeline {
 
     /// Samples that some sink has not delivered yet.
     fn buffered(&self) -> u64 {
-        self.ring.ledgers().iter().map(|(_, ledger)| ledger.buffered).sum()
+        self.stream.buffered()
     }
 
     /// Returns the last numbers of its sinks.
     async fn stop(mut self) -> (ObjectKey, Vec<(Arc<str>, Ledger)>) {
         join_all(self.sinks.values_mut().map(RunningSink::stop)).await;
-        (self.pipeline.key.clone(), self.ring.ledgers())
+        let books = self.stream.numbers().into_iter().map(|(name, n)| (name, n.ledger));
+        (self.pipeline.key.clone(), books.collect())
     }
 }
 
@@ -535,7 +542,7 @@ impl RunningSink {
     fn new(
         spec: &model::Sink,
         pipeline: &Pipeline,
-        ring: &Arc<Ring>,
+        stream: &Stream,
         parts: &Parts,
         windows: &Arc<Windows>,
         runs: bool,
@@ -564,8 +571,8 @@ impl RunningSink {
         }
         let around = Surroundings { clock: parts.clock.clone(), secrets: parts.secrets.clone() };
         let run = sink.filter(|_| runs).map(|sink| {
-            let (station, ring) = (station.clone(), ring.clone());
-            Run::start(|cancel| sink::supervise(station, sink, ring, around, cancel))
+            let (station, stream) = (station.clone(), stream.clone());
+            Run::start(|cancel| sink::supervise(station, sink, stream, around, cancel))
         });
         Self { spec: spec.clone(), station, run }
     }

@@ -16,11 +16,13 @@ pub mod health;
 pub mod journal;
 pub mod last_value;
 pub mod metrics;
+pub mod pace;
 pub mod range_set;
 pub mod ring;
 pub mod route;
 pub mod sink;
 pub mod snapshot;
+pub mod stream;
 pub mod tap;
 
 pub use engine::{Desired, Engine, Parts};

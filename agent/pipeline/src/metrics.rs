@@ -5,11 +5,11 @@
 use std::time::Duration;
 
 use lineside_core::fault::FaultClass;
+use lineside_store::DropReason;
 use prometheus::core::Collector;
 use prometheus::{Encoder, GaugeVec, IntCounterVec, Opts, Registry, TextEncoder};
 
 use crate::health::Health;
-use crate::ring::DropReason;
 use crate::snapshot::{DeviceSnapshot, PipelineSnapshot, Snapshot};
 
 /// Numbers of the agent itself.
@@ -210,19 +210,19 @@ impl Sheet {
             "lineside_sink_captured_samples_total",
             "Samples captured for the sink: delivered + buffered + dropped.",
             &SINK,
-            pairs().map(|(p, s)| (key(p, &[&s.name]), s.ledger.captured)),
+            pairs().map(|(p, s)| (key(p, &[&s.name]), s.numbers.ledger.captured)),
         )?;
         self.counter(
             "lineside_sink_delivered_samples_total",
             "Samples that the remote accepted.",
             &SINK,
-            pairs().map(|(p, s)| (key(p, &[&s.name]), s.ledger.delivered)),
+            pairs().map(|(p, s)| (key(p, &[&s.name]), s.numbers.ledger.delivered)),
         )?;
         self.gauge(
             "lineside_sink_buffered_samples",
             "Samples that wait for the sink.",
             &SINK,
-            pairs().map(|(p, s)| (key(p, &[&s.name]), s.ledger.buffered as f64)),
+            pairs().map(|(p, s)| (key(p, &[&s.name]), s.numbers.ledger.buffered as f64)),
         )?;
         self.counter(
             "lineside_sink_dropped_samples_total",
@@ -230,7 +230,7 @@ impl Sheet {
             &["namespace", "pipeline", "sink", "reason"],
             pairs().flat_map(|(p, s)| {
                 DropReason::ALL.map(|r| {
-                    let n = s.ledger.dropped.get(&r).copied().unwrap_or_default();
+                    let n = s.numbers.ledger.dropped.get(&r).copied().unwrap_or_default();
                     (key(p, &[&s.name, r.label()]), n)
                 })
             }),
@@ -239,7 +239,7 @@ impl Sheet {
             "lineside_sink_lag_seconds",
             "Age of the oldest sample that waits for the sink.",
             &SINK,
-            pairs().map(|(p, s)| (key(p, &[&s.name]), s.ledger.lag.as_secs_f64())),
+            pairs().map(|(p, s)| (key(p, &[&s.name]), s.numbers.lag.as_secs_f64())),
         )?;
         self.gauge(
             "lineside_sink_connected",

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use lineside_core::{Batch, Origin};
 use lineside_crds::model::{Mode, ObjectKey, Pipeline};
 
-use crate::ring::Ring;
+use crate::stream::Stream;
 
 /// One way out of a device: a pipeline's store and what of the device it takes.
 #[derive(Clone)]
@@ -15,7 +15,7 @@ pub struct Route {
     /// The pipeline.
     pub pipeline: Arc<Pipeline>,
     /// Its store.
-    pub ring: Arc<Ring>,
+    pub stream: Stream,
 }
 
 /// The points that a pipeline takes of one origin.
@@ -51,13 +51,13 @@ pub fn select(
 }
 
 /// Hands a batch to one pipeline; the batch is shared where the pipeline takes all of it.
-pub fn deliver(batch: &Arc<Batch>, selection: &Selection, ring: &Ring) {
+pub fn deliver(batch: &Arc<Batch>, selection: &Selection, stream: &Stream) {
     match selection {
         Selection::Nothing => {}
-        Selection::All => ring.append(batch.clone()),
+        Selection::All => stream.append(batch.clone()),
         Selection::Some(wanted) => {
             let part = batch.select(|s| wanted.get(s.point as usize).copied().unwrap_or_default());
-            ring.append(Arc::new(part));
+            stream.append(Arc::new(part));
         }
     }
 }

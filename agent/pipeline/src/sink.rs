@@ -17,7 +17,7 @@ use crate::Windows;
 use crate::backoff::{Backoff, STABLE, random_below};
 use crate::device::Owned;
 use crate::health::{FlapGuard, Health, SinkFacts, Verdict, judge_sink, suspended};
-use crate::ring::Ring;
+use crate::stream::Stream;
 
 /// How long a session may take to end after it was cancelled (sink contract).
 const CANCEL_GRACE: Duration = Duration::from_secs(1);
@@ -237,7 +237,7 @@ impl Feed for Told {
 pub async fn supervise(
     station: Arc<Station>,
     sink: Arc<dyn Sink>,
-    ring: Arc<Ring>,
+    stream: Stream,
     around: Surroundings,
     cancel: CancellationToken,
 ) {
@@ -249,7 +249,7 @@ pub async fn supervise(
             () = cancel.cancelled() => return,
         }
         let started = Instant::now();
-        let ended = session(&station, &sink, &ring, &around, &cancel).await;
+        let ended = session(&station, &sink, &stream, &around, &cancel).await;
         if station.lock().facts.connected && started.elapsed() >= STABLE {
             backoff.reset();
         }
@@ -270,7 +270,7 @@ pub async fn supervise(
 async fn session(
     station: &Arc<Station>,
     sink: &Arc<dyn Sink>,
-    ring: &Arc<Ring>,
+    stream: &Stream,
     around: &Surroundings,
     cancel: &CancellationToken,
 ) -> Ended {
@@ -279,7 +279,10 @@ async fn session(
         identity: station.identity.clone(),
         clock: around.clock.clone(),
         secrets: around.secrets.clone(),
-        feed: Box::new(Told { feed: ring.feed(&station.identity.sink), station: station.clone() }),
+        feed: Box::new(Told {
+            feed: stream.feed(&station.identity.sink),
+            station: station.clone(),
+        }),
         state: station.clone(),
         cancel: token.clone(),
     };

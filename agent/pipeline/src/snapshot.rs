@@ -11,8 +11,8 @@ use lineside_crds::model::{Device, Pipeline};
 
 use crate::device::DeviceCounters;
 use crate::health::Verdict;
-use crate::ring::Ledger;
 use crate::sink::StationSnapshot;
+use crate::stream::{LastDrop, SinkNumbers};
 
 /// All devices and pipelines, by key.
 #[derive(Clone, Debug, Default)]
@@ -91,7 +91,7 @@ pub struct SinkSnapshot {
     /// Its name.
     pub name: Arc<str>,
     /// Its numbers.
-    pub ledger: Ledger,
+    pub numbers: SinkNumbers,
     /// Its connection.
     pub station: StationSnapshot,
 }
@@ -103,7 +103,7 @@ impl SinkSnapshot {
     /// Why samples are dropped although the sink is connected: it is too slow for what comes.
     /// What gave way while it was not connected is told by its own state.
     pub fn dropping(&self) -> Option<Code> {
-        let (code, at) = self.ledger.last_drop?;
+        let LastDrop { code, at } = self.numbers.last_drop?;
         let since = self.station.connected_at.filter(|_| self.station.connected)?;
         (at >= since && at.elapsed() < DROP_FRESH).then_some(code)
     }

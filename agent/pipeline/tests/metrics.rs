@@ -17,9 +17,9 @@ use lineside_pipeline::device::DeviceCounters;
 use lineside_pipeline::engine::GivenUp;
 use lineside_pipeline::health::{Health, Verdict};
 use lineside_pipeline::metrics::{AgentNumbers, render};
-use lineside_pipeline::ring::Ledger;
 use lineside_pipeline::sink::StationSnapshot;
 use lineside_pipeline::snapshot::{DeviceSnapshot, PipelineSnapshot, SinkSnapshot};
+use lineside_pipeline::stream::SinkNumbers;
 
 const YAML: &str = "\
 apiVersion: lineside.dev/v1alpha1
@@ -66,7 +66,7 @@ fn snapshot() -> Snapshot {
         sessions: 1,
         faults: Default::default(),
     };
-    let sink = SinkSnapshot { name: "broker".into(), ledger: Ledger::default(), station };
+    let sink = SinkSnapshot { name: "broker".into(), numbers: SinkNumbers::default(), station };
     Snapshot {
         devices: vec![DeviceSnapshot {
             device: Arc::new(device),

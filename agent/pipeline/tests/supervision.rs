@@ -353,7 +353,7 @@ async fn samples_dropped_for_a_connected_sink_degrade_its_pipeline_for_a_minute(
     let shown = |plant: &Plant| plant.engine.view().snapshot().pipelines.remove(0);
     let full = shown(&plant);
     let sink = &full.sinks[0];
-    assert!(sink.station.connected && sink.ledger.last_drop.is_some(), "{full:?}");
+    assert!(sink.station.connected && sink.numbers.last_drop.is_some(), "{full:?}");
     assert_eq!(full.verdict.health, Health::Degraded);
     assert_eq!(full.verdict.code, Some(Code::StoreFull));
     // A store that is large enough drops nothing more.
@@ -488,7 +488,7 @@ async fn a_pipeline_that_selects_no_device_says_so_and_what_is_given_up_is_count
     assert_eq!(plant.engine.view().snapshot().pipelines[0].verdict.health, Health::Healthy);
     STALL.with(|r| r.store(true, Ordering::Relaxed));
     tokio::time::sleep(Duration::from_secs(10)).await;
-    let buffered = plant.engine.view().snapshot().pipelines[0].sinks[0].ledger.buffered;
+    let buffered = plant.engine.view().snapshot().pipelines[0].sinks[0].numbers.ledger.buffered;
     assert!(buffered > 5);
     plant.engine.apply(Desired::default()).await;
     let given_up = plant.engine.view().snapshot().given_up;
@@ -534,7 +534,7 @@ async fn a_removed_pipeline_delivers_what_it_holds_or_gives_it_up_when_its_time_
     let seconds = |n| tokio::time::sleep(Duration::from_secs(n));
     let held = |plant: &Plant| -> Vec<u64> {
         let pipelines = plant.engine.view().snapshot().pipelines;
-        pipelines.iter().map(|p| p.sinks[0].ledger.buffered).collect()
+        pipelines.iter().map(|p| p.sinks[0].numbers.ledger.buffered).collect()
     };
     let given_up = |plant: &Plant| plant.engine.view().snapshot().given_up["PipelineRemoved"];
     let without = || {

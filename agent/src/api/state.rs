@@ -140,17 +140,17 @@ fn pipeline(p: &PipelineSnapshot) -> Pipeline {
 
 fn sink(pipeline: &model::Pipeline, s: &SinkSnapshot) -> Sink {
     let spec = pipeline.sinks.iter().find(|spec| spec.name == s.name);
-    let dropped = s.ledger.dropped.iter().filter(|(_, n)| **n > 0);
+    let dropped = s.numbers.ledger.dropped.iter().filter(|(_, n)| **n > 0);
     Sink {
         name: s.name.to_string(),
         kind: spec.map(|spec| spec.kind.type_name()).unwrap_or_default().to_owned(),
         endpoint: s.station.endpoint.clone(),
         connected: s.station.connected,
         verdict: verdict(&s.station.verdict),
-        delivered: s.ledger.delivered,
-        buffered: s.ledger.buffered,
+        delivered: s.numbers.ledger.delivered,
+        buffered: s.numbers.ledger.buffered,
         dropped: dropped.map(|(reason, n)| (reason.label().to_owned(), *n)).collect(),
-        lag_seconds: s.ledger.lag.as_secs_f64(),
+        lag_seconds: s.numbers.lag.as_secs_f64(),
     }
 }
 

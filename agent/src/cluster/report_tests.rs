@@ -228,7 +228,7 @@ async fn an_agent_without_configuration_says_so() {
 async fn drained_is_true_only_once_nothing_is_held() {
     let documents = [device("a", "h"), pipeline("p"), pipeline("q")];
     let mut scene = Scene::of(&documents, &documents, true).await;
-    scene.snapshot.pipelines[1].sinks[0].ledger.buffered = 5;
+    scene.snapshot.pipelines[1].sinks[0].numbers.ledger.buffered = 5;
     let status = scene.status();
     assert!(status.devices.is_empty());
     assert_eq!(condition(&status, "Ready").unwrap().status, ConditionStatus::False);
@@ -238,7 +238,7 @@ async fn drained_is_true_only_once_nothing_is_held() {
     // That it has no device any more is not what is wrong with a pipeline.
     let reasons: Vec<_> = status.pipelines.iter().map(|p| p.reason.as_str()).collect();
     assert_eq!(reasons, ["AgentDraining", "SinkUnavailable"]);
-    scene.snapshot.pipelines[1].sinks[0].ledger.buffered = 0;
+    scene.snapshot.pipelines[1].sinks[0].numbers.ledger.buffered = 0;
     assert_eq!(condition(&scene.status(), "Drained").unwrap().status, ConditionStatus::True);
 }
 

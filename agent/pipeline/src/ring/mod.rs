@@ -5,7 +5,7 @@
 //! was handed to a sink and not settled may have arrived, so it is never dropped: else it could
 //! be delivered and counted as lost.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -13,78 +13,15 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use lineside_core::Batch;
 use lineside_core::sink::{Feed, Outcome, Record, RecordId};
-use lineside_crds::diagnostics::Code;
 use lineside_crds::model::{ObjectKey, Overflow, Store};
+use lineside_store::{DropReason, Ledger};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::Windows;
 use crate::range_set::RangeSet;
+use crate::stream::{LastDrop, SinkNumbers};
 use crate::tap::Seen;
-
-/// Why samples were dropped; a closed set, used as metric label.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum DropReason {
-    /// The store was full.
-    StoreFull,
-    /// The samples were older than `maxAgeSeconds`.
-    Expired,
-    /// The remote refused the record for good.
-    Rejected,
-    /// The sink's encoding has no place for them (only Bad samples in `FlatJSON` or `Value`).
-    NotEncodable,
-}
-
-impl DropReason {
-    /// Every reason, so that metrics exist before the first drop.
-    pub const ALL: [Self; 4] = [Self::StoreFull, Self::Expired, Self::Rejected, Self::NotEncodable];
-
-    /// Metric label, CamelCase.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::StoreFull => "StoreFull",
-            Self::Expired => "Expired",
-            Self::Rejected => "Rejected",
-            Self::NotEncodable => "NotEncodable",
-        }
-    }
-
-    /// The code of a drop that its sink's state does not tell of: the sink may be well and the
-    /// samples too many for it.
-    pub fn code(self) -> Option<Code> {
-        match self {
-            Self::StoreFull => Some(Code::StoreFull),
-            Self::Expired => Some(Code::StoreExpired),
-            Self::Rejected | Self::NotEncodable => None,
-        }
-    }
-}
-
-/// The numbers of one sink, in samples: `captured = delivered + buffered + dropped`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Ledger {
-    /// Taken into the store since the sink joined.
-    pub captured: u64,
-    /// Accepted by the remote.
-    pub delivered: u64,
-    /// Waiting.
-    pub buffered: u64,
-    /// Given up, by reason.
-    pub dropped: BTreeMap<DropReason, u64>,
-    /// The last drop that has a code, and when it was.
-    pub last_drop: Option<(Code, Instant)>,
-    /// Age of the oldest waiting record.
-    pub lag: Duration,
-}
-
-impl Ledger {
-    fn drop(&mut self, reason: DropReason, samples: u64) {
-        if samples > 0 {
-            *self.dropped.entry(reason).or_default() += samples;
-            self.last_drop = reason.code().map(|c| (c, Instant::now())).or(self.last_drop);
-        }
-    }
-}
 
 /// The part of the bound that records on their way to one sink may take: a quarter.
 const HELD_PART: u64 = 4;
@@ -108,13 +45,14 @@ struct Cursor {
     /// Bytes of what was handed out and is not settled.
     held_bytes: u64,
     ledger: Ledger,
+    last_drop: Option<LastDrop>,
 }
 
 impl Cursor {
     fn new(at: u64) -> Self {
-        let settled = RangeSet::default();
-        let ledger = Ledger::default();
-        Self { floor: at, settled, head: at, untouched: at, held_bytes: 0, ledger }
+        let (settled, ledger) = (RangeSet::default(), Ledger::default());
+        let (floor, head, untouched, held_bytes, last_drop) = (at, at, at, 0, None);
+        Self { floor, settled, head, untouched, held_bytes, ledger, last_drop }
     }
 
     fn wants(&self, offset: u64) -> bool {
@@ -136,6 +74,7 @@ impl Cursor {
         self.settle(offset);
         self.ledger.buffered -= samples;
         self.ledger.drop(reason, samples);
+        self.last_drop = LastDrop::of(reason).or(self.last_drop);
     }
 }
 
@@ -155,6 +94,8 @@ pub struct Ring {
     windows: Arc<Windows>,
     inner: Mutex<Inner>,
     grown: Notify,
+    /// Something went, so that there may be room.
+    shrunk: Notify,
 }
 
 impl Ring {
@@ -175,6 +116,7 @@ impl Ring {
             windows,
             inner: Mutex::new(inner),
             grown: Notify::new(),
+            shrunk: Notify::new(),
         })
     }
 
@@ -219,6 +161,27 @@ impl Ring {
         self.grown.notify_waiters();
     }
 
+    /// Whether the devices have to wait (`overflow: Backpressure`).
+    pub fn presses(&self) -> bool {
+        let mut inner = self.lock();
+        inner.expire(Instant::now());
+        inner.settings.overflow == Overflow::Backpressure && inner.bytes >= inner.settings.max_bytes
+    }
+
+    /// Completes when there is room, at once under any policy but Backpressure. Cancel-safe.
+    pub async fn room(&self) {
+        loop {
+            let shrunk = self.shrunk.notified();
+            tokio::pin!(shrunk);
+            // Registered before looking, so that a delivery in between is not missed.
+            shrunk.as_mut().enable();
+            if !self.presses() {
+                return;
+            }
+            shrunk.await;
+        }
+    }
+
     /// The records for one session of a sink: first what was handed out and not settled, then on.
     pub fn feed(self: &Arc<Self>, sink: &Arc<str>) -> Box<dyn Feed> {
         if let Some(cursor) = self.lock().cursors.get_mut(sink) {
@@ -227,21 +190,21 @@ impl Ring {
         Box::new(RingFeed { ring: self.clone(), sink: sink.clone() })
     }
 
-    /// The numbers of every sink.
-    pub fn ledgers(&self) -> Vec<(Arc<str>, Ledger)> {
+    /// The numbers of every sink, by name.
+    pub fn numbers(&self) -> Vec<(Arc<str>, SinkNumbers)> {
         let inner = self.lock();
         let now = Instant::now();
         let mut all: Vec<_> = inner
             .cursors
             .iter()
             .map(|(name, c)| {
-                let mut ledger = c.ledger.clone();
-                ledger.lag = inner
+                let lag = inner
                     .slots
                     .range(c.floor..)
                     .find(|(o, _)| c.wants(**o))
                     .map_or(Duration::ZERO, |(_, s)| now - s.captured_at);
-                (name.clone(), ledger)
+                let (ledger, last_drop) = (c.ledger.clone(), c.last_drop);
+                (name.clone(), SinkNumbers { ledger, lag, last_drop })
             })
             .collect();
         all.sort_by(|a, b| a.0.cmp(&b.0));
@@ -312,8 +275,9 @@ impl Ring {
             });
         }
         inner.trim(offset);
-        // A feed may wait for room among what is held.
+        // A feed may wait for room among what is held, and a device for room at all.
         self.grown.notify_waiters();
+        self.shrunk.notify_waiters();
     }
 }
 
@@ -332,11 +296,41 @@ impl Inner {
         if self.bytes > self.settings.max_bytes {
             match self.settings.overflow {
                 Overflow::DropNewest => self.drop_slot(offset, DropReason::StoreFull),
-                _ => self.make_room(),
+                Overflow::DropOldest => self.make_room(),
+                Overflow::Thin => {
+                    self.thin();
+                    self.make_room();
+                }
+                // Devices wait before they hand over more; what comes all the same, from many of
+                // them at once, is little.
+                Overflow::Backpressure => {}
             }
         }
         // Nobody wants it: no sink yet, or dropped at once.
         self.trim(offset);
+    }
+
+    /// Drops every second record of each device, but none with a sample that is not Good. Each
+    /// time the ring is full again, what is left of the past is halved again.
+    fn thin(&mut self) {
+        let mut spared = HashSet::new();
+        let halved: Vec<u64> = self
+            .slots
+            .iter()
+            .filter(|(_, slot)| slot.batch.iter().all(|s| s.status.is_good()))
+            .filter(|(o, _)| !self.cursors.values().any(|c| c.holds(**o)))
+            .filter_map(|(offset, slot)| {
+                let device = &slot.batch.origin().path;
+                let second = spared.remove(device);
+                if !second {
+                    spared.insert(device.clone());
+                }
+                second.then_some(*offset)
+            })
+            .collect();
+        for offset in halved {
+            self.drop_slot(offset, DropReason::Thinned);
+        }
     }
 
     /// Drops the oldest records that no sink may have delivered, until the bound holds.

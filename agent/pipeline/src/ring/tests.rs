@@ -35,11 +35,14 @@ fn sink(ring: &Ring, name: &str) -> Arc<str> {
 }
 
 fn ledger(ring: &Ring, name: &str) -> Ledger {
-    let all = ring.ledgers();
-    let ledger = all.into_iter().find(|(n, _)| &**n == name).unwrap().1;
-    let dropped: u64 = ledger.dropped.values().sum();
-    assert_eq!(ledger.captured, ledger.delivered + ledger.buffered + dropped, "{ledger:?}");
+    let ledger = numbers(ring, name).ledger;
+    assert!(ledger.balances(), "{ledger:?}");
     ledger
+}
+
+fn numbers(ring: &Ring, name: &str) -> SinkNumbers {
+    let all = ring.numbers();
+    all.into_iter().find(|(n, _)| &**n == name).unwrap().1
 }
 
 #[tokio::test]
@@ -201,4 +204,49 @@ async fn a_record_that_is_partly_refused_is_counted_by_its_samples() {
     let now = ledger(&ring, "a");
     assert_eq!((now.delivered, now.dropped[&DropReason::Rejected]), (5, 3));
     assert_eq!(now.dropped[&DropReason::NotEncodable], 2);
+}
+
+#[tokio::test]
+async fn thin_keeps_the_past_with_fewer_records_and_every_bad_one() {
+    let ring = ring(store(8, Overflow::Thin));
+    let a = sink(&ring, "a");
+    let mut bad = Batch::clone(&batch(0));
+    bad.push_bad(0, lineside_core::StatusCode::BAD_TIMEOUT, 0);
+    ring.append(Arc::new(bad));
+    for _ in 0..15 {
+        ring.append(batch(1));
+    }
+    let now = ledger(&ring, "a");
+    assert!(now.dropped[&DropReason::Thinned] >= 8, "{now:?}");
+    assert!(!now.dropped.contains_key(&DropReason::StoreFull), "{now:?}");
+    let mut feed = ring.feed(&a);
+    let mut kept = Vec::new();
+    for _ in 0..2 {
+        kept.push(feed.next().await.id.offset);
+    }
+    assert_eq!(kept[0], 0, "the bad one stays");
+    assert!(kept[1] < 4, "some of the oldest stay: {kept:?}");
+}
+
+#[tokio::test]
+async fn under_backpressure_nothing_gives_way_and_room_is_waited_for() {
+    let ring = ring(store(3, Overflow::Backpressure));
+    let a = sink(&ring, "a");
+    ring.append(batch(1));
+    let mut feed = ring.feed(&a);
+    feed.next().await;
+    assert!(!ring.presses());
+    ring.append(batch(1));
+    ring.append(batch(1));
+    assert!(ring.presses());
+    let waiting = tokio::spawn({
+        let ring = ring.clone();
+        async move { ring.room().await }
+    });
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert!(!waiting.is_finished());
+    feed.settle(0, delivered());
+    tokio::time::timeout(Duration::from_secs(5), waiting).await.unwrap().unwrap();
+    let now = ledger(&ring, "a");
+    assert_eq!((now.buffered, now.dropped.len()), (2, 0));
 }
