@@ -73,6 +73,12 @@ pub struct AssignmentSpec {
     /// samples of an earlier owner can be told apart.
     #[schemars(range(min = 1, max = 9_007_199_254_740_991_i64))]
     pub epoch: i64,
+    /// Which wish it was placed under, as a hash of the pool, its `nodeSelector` and the device's. As
+    /// long as the wish is the same, the device stays, whatever becomes of the node's labels.
+    /// Default: not recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 16, max = 16), regex(pattern = "^[0-9a-f]{16}$"))]
+    pub wish: Option<String>,
 }
 
 /// What the agent says of itself. It writes this alone, when something changes.

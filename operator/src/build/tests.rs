@@ -65,7 +65,7 @@ fn pipeline(document: &Document) -> Pipeline {
 }
 
 fn assignment(device: &str, uid: &str) -> AssignmentSpec {
-    AssignmentSpec { device: device.into(), uid: uid.into(), epoch: 2 }
+    AssignmentSpec { device: device.into(), uid: uid.into(), epoch: 2, wish: None }
 }
 
 fn children(pool: &Pool, documents: &[Document], change: impl Fn(&mut AgentBuild<'_>)) -> Children {

@@ -47,6 +47,12 @@ impl Claim<'_> {
         let reported = self.agent.running.get(device).copied();
         self.record.map(|r| r.epoch).or(reported).unwrap_or(0)
     }
+
+    /// The mark of the wish that this very device was placed under here, if it is known.
+    fn placed_under(&self, device: &DeviceFacts) -> Option<&str> {
+        let record = self.record.filter(|record| record.uid == device.uid)?;
+        record.wish.as_deref()
+    }
 }
 
 /// Who has to do with each device.
@@ -173,8 +179,10 @@ impl<'a> Desk<'a> {
     ) -> Option<&'c Claim<'b>> {
         latest(claims).filter(|claim| {
             let node = self.view.nodes.get(&claim.agent.node);
+            let pool = &claim.agent.pool;
+            let placed_under = claim.placed_under(device);
             !claim.agent.deleting
-                && node.is_some_and(|n| may_stay(self.view, device, &claim.agent.pool, n))
+                && node.is_some_and(|n| may_stay(self.view, device, pool, placed_under, n))
         })
     }
 
@@ -191,9 +199,14 @@ impl<'a> Desk<'a> {
             Some(record) if record.uid == device.uid => record.epoch,
             _ => next_epoch(name, device, claims),
         };
+        let wish = match (&device.wish, self.view.pool(&owner.agent.pool)) {
+            (Some(wish), PoolState::Usable(pool)) => Some(wish.mark(pool)),
+            // Nobody knows what is wished for now, so nobody has changed it.
+            _ => owner.placed_under(device).map(str::to_owned),
+        };
         self.record(
             owner.name,
-            AssignmentSpec { device: name.to_owned(), uid: device.uid.clone(), epoch },
+            AssignmentSpec { device: name.to_owned(), uid: device.uid.clone(), epoch, wish },
         );
         Outcome::Assigned { agent: owner.name.to_owned(), node: owner.agent.node.clone(), epoch }
     }
@@ -219,7 +232,12 @@ impl<'a> Desk<'a> {
         let choice = candidates.map(|c| c.choose(wish, device.last_node.as_deref()));
         let Choice { node, agent } = choice.unwrap_or(Err(Unplaced::Refused))?;
         let epoch = next_epoch(name, device, &[]);
-        let assignment = AssignmentSpec { device: name.to_owned(), uid: device.uid.clone(), epoch };
+        let assignment = AssignmentSpec {
+            device: name.to_owned(),
+            uid: device.uid.clone(),
+            epoch,
+            wish: Some(wish.mark(pool)),
+        };
         self.placement.agents.entry(agent.clone()).or_insert_with(|| DesiredAgent {
             pool: pool.name.clone(),
             node: node.to_owned(),

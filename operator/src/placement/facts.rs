@@ -5,6 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::api::core::v1::{Node, Taint};
 use lineside_crds::api::agent::{Agent, AssignmentSpec};
 use lineside_crds::api::status::{ConditionStatus, condition};
+use sha2::{Digest, Sha256};
+
+use crate::pools::Pool;
 
 /// The taint that says that a node is off for good and nothing runs there any more.
 const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
@@ -38,6 +41,18 @@ pub struct Wish {
     pub pool: String,
     /// Labels that the node must all carry, besides the pool's.
     pub node_selector: BTreeMap<String, String>,
+}
+
+impl Wish {
+    /// The mark of everything that people have written about the place of the device: sixteen hex
+    /// digits over the pool's name, the pool's labels and the device's own. What becomes of nodes
+    /// does not change it.
+    pub fn mark(&self, pool: &Pool) -> String {
+        // Maps are in the order of their keys, so equal wishes have equal text.
+        let words = (&self.pool, &pool.node_selector, &self.node_selector);
+        let text = serde_json::to_vec(&words).unwrap_or_default();
+        Sha256::digest(text).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    }
 }
 
 /// What placement knows of one node.

@@ -14,20 +14,32 @@ pub(crate) const ALWAYS_BORNE: [&str; 2] =
 /// Says what [`NodeFacts::cordoned`] says.
 const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
 
-/// Whether a device that is on this node may stay there: what it and its pool ask for still
-/// holds. Readiness and taints do not matter, as they do not for a running pod.
+/// Whether a device that is on this node, placed under the wish with this mark, may stay there:
+/// nobody has changed what it and its pool ask for, or the node fits what they ask for now. Labels
+/// that the node has lost, its readiness and its taints do not matter, as they do not for a running
+/// pod.
 ///
 /// An unknown wish or a refused pool changes nothing; a pool that is gone does.
-pub(super) fn may_stay(view: &View, device: &DeviceFacts, pool: &str, node: &NodeFacts) -> bool {
-    if let Some(wish) = &device.wish
-        && (wish.pool != pool || !carries(&node.labels, &wish.node_selector))
-    {
+pub(super) fn may_stay(
+    view: &View,
+    device: &DeviceFacts,
+    pool: &str,
+    placed_under: Option<&str>,
+    node: &NodeFacts,
+) -> bool {
+    if device.wish.as_ref().is_some_and(|wish| wish.pool != pool) {
         return false;
     }
-    match view.pool(pool) {
-        PoolState::Usable(pool) => carries(&node.labels, &pool.node_selector),
-        PoolState::Invalid => true,
-        PoolState::NotFound => false,
+    match (view.pool(pool), &device.wish) {
+        (PoolState::NotFound, _) => false,
+        (PoolState::Invalid, _) | (PoolState::Usable(_), None) => true,
+        (PoolState::Usable(pool), Some(wish)) => {
+            let fits = || {
+                carries(&node.labels, &pool.node_selector)
+                    && carries(&node.labels, &wish.node_selector)
+            };
+            placed_under == Some(wish.mark(pool).as_str()) || fits()
+        }
     }
 }
 

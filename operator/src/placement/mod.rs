@@ -1,8 +1,9 @@
 //! Which agent reads which device.
 //!
 //! [`decide`] looks at one namespace at a time and answers for all of its devices at once. An
-//! assigned device stays where it is, whatever its node's readiness, for as long as its node
-//! exists and fits; a new one goes to the least loaded node that fits.
+//! assigned device stays where it is, whatever becomes of its node's readiness and labels, for as
+//! long as the node exists and nobody edits what is asked of it (docs/adr/0009); a new one goes to
+//! the least loaded node that fits.
 //!
 //! # Never two readers
 //!

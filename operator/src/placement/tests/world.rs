@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::Taint;
 use proptest::prelude::*;
 use serde_json::json;
 
+use super::super::fit::carries;
 use super::super::*;
 use super::cases::{device, labels, node, pool};
 
@@ -55,6 +56,8 @@ struct World {
     counter: u64,
     /// Who ever read a device under which epoch: (device uid, epoch) -> incarnation of an agent.
     owners: BTreeMap<(String, i64), String>,
+    /// What was ever seen to fit: device uid, node, mark of the wish.
+    fitted: BTreeSet<(String, String, String)>,
 }
 
 #[derive(Clone, Debug)]
@@ -208,6 +211,7 @@ impl World {
         if self.pending.iter().any(busy) {
             return;
         }
+        self.remember_what_fits();
         let placement = decide(&self.seen);
         for (name, desired) in placement.agents {
             let seen = self.seen.agents.get(&name);
@@ -223,6 +227,16 @@ impl World {
                         self.pending.push(Pending::Update(name, version, desired));
                     }
                 }
+            }
+        }
+    }
+
+    fn remember_what_fits(&mut self) {
+        for device in self.seen.devices.values() {
+            let Some(wish) = &device.wish else { continue };
+            let fits = |n: &&String| carries(&self.seen.nodes[*n].labels, &wish.node_selector);
+            for node in self.seen.nodes.keys().filter(fits) {
+                self.fitted.insert((device.uid.clone(), node.clone(), mark(wish)));
             }
         }
     }
@@ -400,6 +414,12 @@ impl World {
     }
 }
 
+/// The mark of a wish for the pool of this world.
+fn mark(wish: &Wish) -> String {
+    let pool = pool(&wish.pool, json!({}));
+    wish.mark(pool.usable().expect("a usable pool"))
+}
+
 fn assert_settled(world: &World) {
     let placement = decide(&world.seen);
     for (name, facts) in &world.devices {
@@ -409,14 +429,16 @@ fn assert_settled(world: &World) {
                 let applied = agent.applied.as_ref().expect("a configuration");
                 assert_eq!(applied.documents.get(name), Some(&(facts.uid.clone(), *epoch)));
                 assert_eq!(agent.facts.node, *node);
-                let selector = &facts.wish.as_ref().expect("a wish").node_selector;
-                assert!(super::super::fit::carries(&world.nodes[node].labels, selector));
+                // It is where what is asked for now was found once, if not any more.
+                let mark = mark(facts.wish.as_ref().expect("a wish"));
+                let record = agent.facts.assignments.iter().find(|a| a.device == *name);
+                assert_eq!(record.and_then(|r| r.wish.as_ref()), Some(&mark));
+                let fitted = (facts.uid.clone(), node.clone(), mark);
+                assert!(world.fitted.contains(&fitted), "{name} never fitted {node}");
             }
             Some(Outcome::Unplaced(Unplaced::NoNode(search))) => {
                 let fits = |n: &&NodeFacts| {
-                    n.ready
-                        && !n.out_of_service()
-                        && super::super::fit::carries(&n.labels, &search.selector)
+                    n.ready && !n.out_of_service() && carries(&n.labels, &search.selector)
                 };
                 assert_eq!(world.nodes.values().filter(fits).count(), 0, "{name}: {search:?}");
             }
@@ -448,6 +470,37 @@ proptest! {
         }
         world.calm_down();
         assert_settled(&world);
+    }
+
+    #[test]
+    fn what_becomes_of_living_nodes_moves_nobody(
+        wishes in prop::collection::vec(0..3_usize, DEVICES.len()),
+        steps in prop::collection::vec(step(), 1..200)
+    ) {
+        let mut world = World::new();
+        for (node, line) in [1, 2, 1].into_iter().enumerate() {
+            world.step(&Step::NodeComes { node, line, ready: true });
+        }
+        for (device, line) in wishes.into_iter().enumerate() {
+            world.step(&Step::Want { device, line, valid: true });
+        }
+        world.calm_down();
+        let before = decide(&world.seen).devices;
+        for step in &steps {
+            let done_by_people = matches!(
+                step,
+                Step::Want { .. }
+                    | Step::Forget { .. }
+                    | Step::NodeGoes { .. }
+                    | Step::NodeOff { .. }
+                    | Step::KillAgent { .. }
+            );
+            if !done_by_people {
+                world.step(step);
+                world.check();
+                prop_assert_eq!(&decide(&world.seen).devices, &before);
+            }
+        }
     }
 
     #[test]
