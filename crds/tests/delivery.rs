@@ -25,6 +25,7 @@ fn facts() -> AgentFacts {
             node: "n1".into(),
         },
         heartbeat_seconds: 10,
+        drain_timeout_seconds: 3600,
         draining: false,
         assignments: vec![
             Assignment { device: "furnace-2".into(), uid: "u2".into(), epoch: 1 },
@@ -221,13 +222,14 @@ fn what_is_left_of_a_larger_set_is_passed_over() {
 #[test]
 fn each_fact_changes_the_hash() {
     let before = pack(&facts(), &plant()).unwrap().hash;
-    let changes: [fn(&mut AgentFacts); 9] = [
+    let changes: [fn(&mut AgentFacts); 10] = [
         |f| f.agent.name.push('x'),
         |f| f.agent.namespace.push('x'),
         |f| f.agent.uid.push('x'),
         |f| f.agent.pool.push('x'),
         |f| f.agent.node.push('x'),
         |f| f.heartbeat_seconds += 1,
+        |f| f.drain_timeout_seconds += 1,
         |f| f.draining = true,
         |f| f.assignments[0].epoch += 1,
         |f| drop(f.assignments.pop()),

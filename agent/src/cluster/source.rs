@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lineside_crds::api::Kind;
+use lineside_crds::api::agent_pool::DRAIN_TIMEOUT_SECONDS_DEFAULT;
 use lineside_crds::delivery::{Manifest, UnpackError, Unpacked, unpack};
 use lineside_crds::diagnostics::Code;
 use lineside_crds::model::ObjectKey;
@@ -89,12 +90,24 @@ impl Standing {
         let seconds = seconds.and_then(|s| u64::try_from(s).ok()).unwrap_or(HEARTBEAT_DEFAULT);
         Duration::from_secs(seconds.clamp(1, HEARTBEAT_MOST))
     }
+
+    /// How long a pipeline that is taken from the agent may go on delivering what it holds. It may
+    /// well have been moved to another agent with its last device, so nobody thinks of it as
+    /// deleted.
+    pub fn drain_timeout(&self) -> Duration {
+        let seconds = self.running.as_ref().map(|running| running.manifest.drain_timeout_seconds);
+        let seconds = seconds.unwrap_or(DRAIN_TIMEOUT_SECONDS_DEFAULT).clamp(0, DRAIN_TIMEOUT_MOST);
+        Duration::from_secs(seconds.unsigned_abs())
+    }
 }
 
 /// Seconds between two renewals of the Lease before a configuration says it.
 const HEARTBEAT_DEFAULT: u64 = 10;
 /// No schema allows more; it keeps a foreign manifest from silencing the agent.
 const HEARTBEAT_MOST: u64 = 60;
+
+/// No schema allows more seconds; it keeps a foreign manifest from holding samples for ever.
+const DRAIN_TIMEOUT_MOST: i64 = 86_400;
 
 /// Why a set is not run.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]

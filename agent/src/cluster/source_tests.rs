@@ -58,7 +58,13 @@ pub fn set(documents: &[Document], change: impl FnOnce(&mut AgentFacts)) -> File
     let (uid, pool, node) = ("u1".into(), "default".into(), "n".into());
     let agent =
         delivery::Agent { name: "lsa-a".into(), namespace: "plant".into(), uid, pool, node };
-    let mut facts = AgentFacts { agent, heartbeat_seconds: 20, draining: false, assignments };
+    let mut facts = AgentFacts {
+        agent,
+        heartbeat_seconds: 20,
+        drain_timeout_seconds: 600,
+        draining: false,
+        assignments,
+    };
     change(&mut facts);
     let Packed { shards, .. } = pack(&facts, documents).unwrap();
     let files = shards.into_iter().flat_map(|shard| shard.files);
@@ -238,6 +244,18 @@ fn an_agent_that_is_to_end_keeps_its_pipelines_and_no_device() {
     assert!(problems.is_empty(), "{problems:?}");
     let running = Running { manifest, origin: Origin::Mount };
     assert!(Standing { running: Some(running), trouble: None }.draining());
+}
+
+#[test]
+fn what_is_taken_away_drains_for_as_long_as_the_pool_allows_and_never_longer_than_a_day() {
+    assert_eq!(Standing::default().drain_timeout(), Duration::from_secs(3600));
+    for (said, meant) in [(600, 600), (0, 0), (-5, 0), (i64::MAX, 86_400)] {
+        let files = set(&[pipeline("p")], |facts| facts.drain_timeout_seconds = said);
+        let (_, manifest) = narrowed(&files);
+        let running = Some(Running { manifest, origin: Origin::Mount });
+        let standing = Standing { running, trouble: None };
+        assert_eq!(standing.drain_timeout(), Duration::from_secs(meant), "{said}");
+    }
 }
 
 #[test]

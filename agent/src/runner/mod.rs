@@ -35,11 +35,6 @@ use watchdog::Watchdog;
 /// How often the configuration directory is looked at.
 const CONFIG_PERIOD: Duration = Duration::from_millis(500);
 
-/// How long a pipeline that was removed from an agent of a cluster may take to deliver what it
-/// holds: the default of a pool's `drainTimeoutSeconds`. It may well have been moved to another
-/// agent with its last device, so nobody thinks of it as deleted.
-const LINGER: Duration = Duration::from_secs(3600);
-
 /// Most threads of the runtime: two carry millions of points per second (docs/reference/bench.md),
 /// and every further one costs memory and wakes up for nothing.
 const WORKERS: usize = 2;
@@ -119,10 +114,8 @@ impl Runner {
             make_sink: registry::sink,
             agent_uid: self.state.uid.clone(),
             agent: self.name.as_str().into(),
+            store: Some(self.state.dir.join("store")),
         });
-        if self.cluster.is_some() {
-            engine = engine.with_linger(LINGER);
-        }
         let shown = Arc::new(Shown {
             agent: self.name.clone(),
             config: self.config.clone(),
@@ -175,6 +168,8 @@ impl Runner {
                     match &mut source {
                         None => watch.look(&mut engine, &shown).await,
                         Some(source) => {
+                            let linger = source.standing().borrow().drain_timeout();
+                            engine = engine.with_linger(linger);
                             mounted::look(source, &mut watch, &mut engine, &shown).await;
                         }
                     }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::digest;
+use crate::api::agent_pool::DRAIN_TIMEOUT_SECONDS_DEFAULT;
 
 /// File name of the manifest; it stands in the ConfigMap of shard 0.
 pub const MANIFEST: &str = "manifest.json";
@@ -25,10 +26,22 @@ pub struct Manifest {
     pub shards: Vec<ShardEntry>,
     /// How often the agent renews its Lease, in seconds.
     pub heartbeat_seconds: i64,
+    /// How long what was removed from the agent may go on being delivered, in seconds. Written only
+    /// when it is not the default, so that every other manifest is as it was before there was this.
+    #[serde(default = "drain_timeout_default", skip_serializing_if = "is_default_drain_timeout")]
+    pub drain_timeout_seconds: i64,
     /// Whether the agent is to end: stop its devices, deliver what it holds, say `Drained`.
     pub draining: bool,
     /// The devices that the agent owns, sorted by name.
     pub assignments: Vec<Assignment>,
+}
+
+fn drain_timeout_default() -> i64 {
+    DRAIN_TIMEOUT_SECONDS_DEFAULT
+}
+
+fn is_default_drain_timeout(seconds: &i64) -> bool {
+    *seconds == DRAIN_TIMEOUT_SECONDS_DEFAULT
 }
 
 /// Whose configuration this is.

@@ -22,6 +22,8 @@ pub struct AgentFacts {
     pub agent: Agent,
     /// How often it renews its Lease, in seconds.
     pub heartbeat_seconds: i64,
+    /// How long what was removed from it may go on being delivered, in seconds.
+    pub drain_timeout_seconds: i64,
     /// Whether it is to end.
     pub draining: bool,
     /// The devices that it owns, in any order.
@@ -209,6 +211,7 @@ fn manifest(facts: &AgentFacts, shards: Vec<ShardEntry>) -> (String, String) {
         hash: String::new(),
         shards,
         heartbeat_seconds: facts.heartbeat_seconds,
+        drain_timeout_seconds: facts.drain_timeout_seconds,
         draining: facts.draining,
         assignments,
     };

@@ -180,6 +180,14 @@ mod tests {
     }
 
     #[test]
+    fn a_manifest_that_says_nothing_of_draining_means_the_default() {
+        let read = unpack(&mount("shard-0.yaml", b"", |_| {})).unwrap();
+        assert_eq!(read.manifest.drain_timeout_seconds, 3600);
+        let files = mount("shard-0.yaml", b"", |m| m["drainTimeoutSeconds"] = json!(60));
+        assert_eq!(unpack(&files).unwrap().manifest.drain_timeout_seconds, 60);
+    }
+
+    #[test]
     fn fields_of_a_newer_operator_are_passed_over_and_their_version_is_not() {
         let files = mount("shard-0.yaml", b"", |m| m["later"] = json!({"z": 1, "a": [2]}));
         assert!(unpack(&files).is_ok());

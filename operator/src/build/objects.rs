@@ -102,6 +102,7 @@ fn facts(agent: &AgentBuild<'_>) -> delivery::AgentFacts {
             node: agent.node.to_owned(),
         },
         heartbeat_seconds: seconds(agent.pool.heartbeat),
+        drain_timeout_seconds: seconds(agent.pool.drain_timeout),
         draining: agent.draining,
         assignments: agent.assignments.iter().map(assignment).collect(),
     }
