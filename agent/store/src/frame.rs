@@ -123,10 +123,15 @@ impl Seal {
         Self { start, blind }
     }
 
-    fn checksum(&self, rest: &[u8]) -> u32 {
+    /// Checksum of bytes that belong to this store and log.
+    pub(crate) fn checksum(&self, rest: &[u8]) -> u32 {
         let mut hasher = self.start.clone();
         hasher.update(rest);
         hasher.finalize()
+    }
+
+    pub(crate) fn is_blind(&self) -> bool {
+        self.blind
     }
 
     /// Appends a frame to `out`.

@@ -57,6 +57,25 @@ impl DropReason {
         Self::ALL.into_iter().find(|reason| reason.label() == label)
     }
 
+    /// As a mark of dropped samples has it on disk.
+    pub(crate) fn to_disk(self) -> u8 {
+        match self {
+            Self::StoreFull => 1,
+            Self::Thinned => 2,
+            Self::Expired => 3,
+            Self::Rejected => 4,
+            Self::DeadLettersFull => 5,
+            Self::NotEncodable => 6,
+            Self::Corrupt => 7,
+            Self::Discarded => 8,
+        }
+    }
+
+    /// The reason of a mark on disk; what a later version may have is counted as corrupt.
+    pub(crate) fn from_disk(byte: u8) -> Self {
+        Self::ALL.into_iter().find(|r| r.to_disk() == byte).unwrap_or(Self::Corrupt)
+    }
+
     /// The code of a drop that its sink's state does not tell of: the sink may be well and the
     /// samples too many for it.
     pub fn code(self) -> Option<Code> {

@@ -13,6 +13,12 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    /// The further of two on each axis.
+    pub(crate) fn furthest(self, other: Self) -> Self {
+        let (offset, number) = (self.offset.max(other.offset), self.number.max(other.number));
+        Self { offset, number }
+    }
+
     /// The place behind a record at this one.
     pub(crate) fn after(self, samples: u64) -> Self {
         Self { offset: self.offset + 1, number: self.number + samples }

@@ -1,0 +1,231 @@
+//! The log of one pipeline.
+//!
+//! ```text
+//! append -> pending --commit--> segments + tail (newest, in memory)
+//!                                  |          |
+//!                                  v          v
+//!                    take <- read ahead <- head of a sink -> settle -> cursor --commit--> disk
+//! ```
+//!
+//! Two locks: the state is what appending and feeds need and is never held over a disk access;
+//! the writer belongs to whoever writes the log's files. Who needs both takes the writer first.
+
+mod append;
+mod bounds;
+mod feed;
+mod open;
+mod persist;
+mod reading;
+mod segment;
+mod session;
+mod sinks;
+mod write;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use lineside_core::UnixNanos;
+use lineside_crds::model::{ObjectKey, Store};
+
+pub use append::{Appended, Stamp};
+pub use feed::Take;
+pub use reading::Reading;
+
+pub use sinks::SinkInfo;
+
+pub(crate) use open::{Recovered, create, recover};
+use segment::Segment;
+use session::SinkState;
+use write::Writer;
+
+use crate::definition::Definitions;
+use crate::entry::{Entry, Pending};
+use crate::frame::Seal;
+use crate::ledger::Ledger;
+use crate::meta::{Gap, Meta};
+use crate::settled::Place;
+use crate::volume::Shared;
+
+/// The wall clock at a call; the store itself never looks at one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// Nanoseconds since 1970.
+    pub unix: UnixNanos,
+}
+
+/// Called when a feed that waits may find something.
+pub(crate) type OnChange = Arc<dyn Fn() + Send + Sync>;
+
+/// Bytes of a log on disk and their bound.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// What its files take, with those of its orphans.
+    pub bytes: u64,
+    /// What waits in memory to be written.
+    pub pending_bytes: u64,
+    /// `maxSize`.
+    pub limit: u64,
+}
+
+/// See the module.
+pub struct Log {
+    shared: Arc<Shared>,
+    key: ObjectKey,
+    stream: u32,
+    dir: PathBuf,
+    seal: Seal,
+    state: Mutex<State>,
+    writer: Mutex<Writer>,
+    on_change: Mutex<Option<OnChange>>,
+}
+
+struct State {
+    settings: Store,
+    /// Of the next record.
+    next: Place,
+    /// Feeds see what lies below.
+    visible: Place,
+    /// Not on disk yet, oldest first.
+    pending: VecDeque<Pending>,
+    pending_bytes: usize,
+    /// Bytes that they will take on disk.
+    pending_frames: u64,
+    /// The longest frame among them.
+    longest_pending: usize,
+    /// What lies below is being written and stays as it is.
+    writing: u64,
+    /// Writing fails: what is pending may be read.
+    degraded: bool,
+    /// After an unclean end new offsets start so far behind the last one known: what lies within
+    /// may be handed out before it is on disk.
+    handed_limit: u64,
+    /// The newest records on disk, in memory: all from `tail_from` on.
+    tail: VecDeque<Entry>,
+    tail_from: u64,
+    tail_bytes: usize,
+    /// Oldest first.
+    segments: VecDeque<Segment>,
+    /// What the files take besides the segments.
+    other_bytes: u64,
+    /// Bytes that the newest segment still takes.
+    room: u64,
+    sinks: BTreeMap<Arc<str>, SinkState>,
+    /// Numbers of cursor files that are damaged: an unknown sink is taken for one of these.
+    lost_cursors: Vec<u32>,
+    /// Numbers of sinks whose files are to be removed.
+    discarded: Vec<u32>,
+    definitions: Definitions,
+    meta: Meta,
+    /// From when on data is missing, until the first record after a start says up to when.
+    gap_from: Option<UnixNanos>,
+    /// Samples taken since the process started.
+    captured: u64,
+    /// Samples per second, as of late.
+    live_rate: u64,
+    rated: Option<(UnixNanos, u64)>,
+}
+
+impl State {
+    /// Bytes on disk.
+    fn disk_bytes(&self) -> u64 {
+        self.other_bytes + self.segments.iter().map(|s| s.bytes).sum::<u64>()
+    }
+
+    /// The place where what segment `index` holds ends.
+    fn end_of_segment(&self, index: usize) -> Place {
+        self.segments.get(index + 1).map_or(self.visible, |next| next.first)
+    }
+}
+
+impl Log {
+    pub(crate) fn new(shared: Arc<Shared>, recovered: Recovered) -> Self {
+        let Recovered { stream, dir, seal, state, writer } = recovered;
+        let key = state.meta.key.clone();
+        let (state, writer) = (Mutex::new(state), Mutex::new(writer));
+        Self { shared, key, stream, dir, seal, state, writer, on_change: Mutex::new(None) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Every step under the lock leaves the books balanced, so a poisoned lock is used on.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The pipeline.
+    pub fn key(&self) -> &ObjectKey {
+        &self.key
+    }
+
+    /// Number of the log in record identities; never given twice in a store.
+    pub fn stream(&self) -> u32 {
+        self.stream
+    }
+
+    /// New bounds for the same records. What no longer fits gives way at the next commit that
+    /// needs room.
+    pub fn set_settings(&self, settings: Store) {
+        self.state().settings = settings;
+        self.changed();
+    }
+
+    /// Sets what is called after a commit or a settlement that may let a feed go on; never under
+    /// a lock of the store.
+    pub fn on_change(&self, callback: Arc<dyn Fn() + Send + Sync>) {
+        *self.on_change.lock().unwrap_or_else(PoisonError::into_inner) = Some(callback);
+    }
+
+    fn changed(&self) {
+        let callback = self.on_change.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(callback) = callback {
+            callback();
+        }
+    }
+
+    /// Tells whoever waits for a record to look again.
+    pub(crate) fn notify(&self) {
+        self.changed();
+    }
+
+    pub(crate) fn dir(&self) -> &std::path::Path {
+        &self.dir
+    }
+
+    /// The books of every sink, by name, with those that were removed and still have a backlog.
+    pub fn ledgers(&self) -> Vec<(Arc<str>, Ledger)> {
+        let state = self.state();
+        state.sinks.iter().map(|(name, sink)| (name.clone(), state.ledger(sink))).collect()
+    }
+
+    /// When the oldest record that waits for a sink was captured; `None` when none waits or it
+    /// is not in memory.
+    pub fn oldest_waiting(&self, sink: &str) -> Option<UnixNanos> {
+        self.state().oldest_waiting(sink)
+    }
+
+    /// The newest gaps, oldest first.
+    pub fn gaps(&self) -> Vec<Gap> {
+        self.state().meta.gaps.iter().copied().collect()
+    }
+
+    /// Samples taken since the process started.
+    pub fn captured(&self) -> u64 {
+        self.state().captured
+    }
+
+    /// Bytes on disk and in memory.
+    pub fn usage(&self) -> Usage {
+        let state = self.state();
+        Usage {
+            bytes: state.disk_bytes(),
+            pending_bytes: state.pending_bytes as u64,
+            limit: state.settings.max_bytes,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,354 @@
+//! Opening a log after any end: what its files say, without reading more than the last segment.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use lineside_core::UnixNanos;
+use lineside_crds::model::{Durability, ObjectKey, Overflow, Store};
+
+use super::State;
+use super::persist::{open_cursor, read_cursor};
+use super::reading::load;
+use super::segment::{self, Name, Segment};
+use super::session::SinkState;
+use super::write::{Cut, JUMP, Writer};
+use crate::definition::Definitions;
+use crate::error::StoreError;
+use crate::fields::Reader;
+use crate::frame::{Header, Kind, Seal};
+use crate::fs::{Fs, Open};
+use crate::meta::Meta;
+use crate::scan::Scan;
+use crate::sealed;
+use crate::settled::Place;
+use crate::volume::{Report, Shared};
+
+/// The bound of a log that nobody has opened yet, e.g. an orphan: the largest, so that nothing of
+/// it gives way.
+const UNBOUNDED: Store = Store {
+    durability: Durability::Durable,
+    max_bytes: u64::MAX,
+    max_age: None,
+    overflow: Overflow::Backpressure,
+};
+
+/// What a log starts from.
+pub(crate) struct Recovered {
+    pub(super) stream: u32,
+    pub(super) dir: PathBuf,
+    pub(super) seal: Seal,
+    pub(super) state: State,
+    pub(super) writer: Writer,
+}
+
+/// The files of a log's directory by kind.
+#[derive(Default)]
+struct Files {
+    segments: Vec<u64>,
+    generations: Vec<u64>,
+    cursors: Vec<u32>,
+    others: Vec<PathBuf>,
+    aside: Vec<PathBuf>,
+}
+
+fn files(fs: &dyn Fs, dir: &Path) -> io::Result<Files> {
+    let mut files = Files::default();
+    for name in fs.list(dir)? {
+        match name.to_str().and_then(Name::parse) {
+            Some(Name::Segment(first)) => files.segments.push(first),
+            Some(Name::Definitions(first)) => files.generations.push(first),
+            Some(Name::Cursor(number)) => files.cursors.push(number),
+            Some(Name::Temporary) => files.others.push(dir.join(name)),
+            Some(Name::Damaged) => files.aside.push(dir.join(name)),
+            Some(Name::Meta | Name::Dead(_)) | None => {}
+        }
+    }
+    files.segments.sort_unstable();
+    files.generations.sort_unstable();
+    files.generations.dedup();
+    Ok(files)
+}
+
+/// Makes the files of a new log; its directory's entry is synced by the caller.
+pub(crate) fn create(
+    shared: &Arc<Shared>,
+    stream: u32,
+    dir: PathBuf,
+    key: ObjectKey,
+) -> io::Result<Recovered> {
+    let seal = shared.seal(stream);
+    let meta = Meta::new(key);
+    shared.fs.create_dir(&dir)?;
+    sealed::replace(&*shared.fs, &dir, "log", &seal, &meta.encode())?;
+    let writer = Writer::new(Some(meta.clone()), Vec::new());
+    Ok(Recovered { stream, dir, seal, state: State::new(meta, Place::default()), writer })
+}
+
+/// Reads what the files of a log say.
+pub(crate) fn recover(
+    shared: &Arc<Shared>,
+    stream: u32,
+    dir: PathBuf,
+    report: &mut Report,
+) -> Result<Recovered, StoreError> {
+    let seal = shared.seal(stream);
+    let fs = &*shared.fs;
+    let files = files(fs, &dir).map_err(StoreError::io("list", &dir))?;
+    let on_disk = read_meta(fs, &dir, &seal);
+    let mut writer = Writer::new(on_disk.clone(), files.others);
+    let mut found = Found::default();
+    for first in files.segments.iter().rev() {
+        let io = StoreError::io("read", segment::path(&dir, *first));
+        found.look_at(fs, &dir, &seal, *first, &files.generations).map_err(io)?;
+    }
+    let mut sinks = BTreeMap::new();
+    let mut lost_cursors = Vec::new();
+    for number in &files.cursors {
+        let path = segment::cursor_path(&dir, *number);
+        let io = StoreError::io("read", &path);
+        let Some((cursor, sequence)) = read_cursor(fs, &path, &seal).map_err(io)? else {
+            report.note(&dir, format!("both copies of the position in sink-{number} are damaged"));
+            lost_cursors.push(*number);
+            continue;
+        };
+        let io = StoreError::io("open", &path);
+        writer.cursors.insert(*number, open_cursor(fs, &path, sequence).map_err(io)?);
+        sinks.insert(cursor.name.clone(), SinkState::new(cursor, *number));
+    }
+    let Some(mut meta) = on_disk.clone().or_else(|| found.key.clone().map(Meta::new)) else {
+        return Err(StoreError::Unreadable(dir.join("log")));
+    };
+    if on_disk.is_none() {
+        report.note(&dir, "its file `log` is damaged and is made again".to_owned());
+    }
+    let known = sinks.values().map(|s: &SinkState| s.cursor.settled.top()).max();
+    let known = known.into_iter().chain(meta.closed_at).fold(Place::default(), Place::furthest);
+    let tail = found.tail(fs, &dir, &seal, known.offset).map_err(StoreError::io("read", &dir))?;
+    for problem in tail.problems {
+        report.note(&dir, problem);
+    }
+    let end = tail.end.furthest(known);
+    let next = match meta.closed_at.take() {
+        Some(closed) if closed.offset >= end.offset => closed,
+        _ if found.segments.is_empty() && sinks.is_empty() && meta.reserved == 0 => end,
+        _ => {
+            let offset = (end.offset + JUMP).max(meta.reserved);
+            Place { offset, ..end }
+        }
+    };
+    (writer.cut, writer.written, writer.durable) = (tail.cut, next, tail.end.offset);
+    writer.litter.extend(tail.litter);
+    meta.era += u32::from(!found.segments.is_empty());
+    let mut state = State::new(meta, next);
+    state.gap_from = tail.gap_from;
+    state.segments = found.segments.into_iter().map(|(segment, _)| segment).collect();
+    state.lost_cursors = lost_cursors;
+    state.sinks = sinks;
+    for generation in &files.generations {
+        let paths = segment::definition_paths(&dir, *generation);
+        let bytes = |p: &PathBuf| fs.open(p, Open::Read).and_then(|f| f.len()).unwrap_or(0);
+        writer.generations.insert(*generation, paths.iter().map(bytes).sum());
+        // Numbers go on behind the largest one that was given.
+        for path in &paths {
+            let definitions = &mut state.definitions;
+            let _ = load(fs, path, &seal, |number, _| definitions.not_below(number + 1));
+        }
+    }
+    for path in files.aside {
+        let bytes = fs.open(&path, Open::Read).and_then(|f| f.len()).unwrap_or(0);
+        writer.kept_aside.push((path, bytes));
+    }
+    state.other_bytes = writer.other_bytes();
+    Ok(Recovered { stream, dir, seal, state, writer })
+}
+
+fn read_meta(fs: &dyn Fs, dir: &Path, seal: &Seal) -> Option<Meta> {
+    let bytes = sealed::read(fs, &dir.join("log"), sealed::SLOT).ok()?;
+    Meta::decode(sealed::decode(seal, &bytes)?.1).ok()
+}
+
+/// Segments as their heads describe them, newest last, with the lengths of their files.
+#[derive(Default)]
+struct Found {
+    segments: VecDeque<(Segment, u64)>,
+    key: Option<ObjectKey>,
+}
+
+impl Found {
+    /// Reads the head of a segment that is older than those found so far.
+    fn look_at(
+        &mut self,
+        fs: &dyn Fs,
+        dir: &Path,
+        seal: &Seal,
+        first: u64,
+        generations: &[u64],
+    ) -> io::Result<()> {
+        let file = fs.open(&segment::path(dir, first), Open::Read)?;
+        let bytes = file.len()?;
+        let mut scan = Scan::new(&*file, seal, 0, bytes);
+        let spot = scan.next()?;
+        let newer = self.segments.front().map(|(s, _)| s.first.number);
+        // Without a head the first frame that is there says what it can.
+        let header = spot.map(|s| s.found.header);
+        let is_head = header.is_some_and(|h| h.kind == Kind::Head && h.offset == first);
+        let number = header.map(|h| h.number).or(newer).unwrap_or_default();
+        if let Some(spot) = spot.filter(|_| is_head && self.key.is_none())
+            && let Some(payload) = scan.payload(&spot)?
+        {
+            self.key = key(payload);
+        }
+        let generation = generations.iter().copied().rfind(|g| *g <= first);
+        self.segments.push_front((
+            Segment {
+                first: Place { offset: first, number },
+                bytes,
+                generation: generation.unwrap_or(first),
+                begun_at: header.map_or(UnixNanos::MAX, |h| h.captured_at),
+                damaged: !is_head,
+                thinned: header.filter(|_| is_head).map_or(0, |h| u64::from(h.samples)),
+                rounds: header.filter(|_| is_head).map_or(0, |h| u32::from(h.flags)),
+            },
+            bytes,
+        ));
+        Ok(())
+    }
+
+    /// Where the log ends. What is left of a segment without a record is not a segment.
+    fn tail(&mut self, fs: &dyn Fs, dir: &Path, seal: &Seal, known: u64) -> io::Result<Tail> {
+        let mut tail = Tail::default();
+        while let Some((segment, bytes)) = self.segments.back() {
+            let path = segment::path(dir, segment.first.offset);
+            let file = fs.open(&path, Open::Read)?;
+            let scan = Scan::new(&*file, seal, 0, *bytes);
+            let ending = Ending::of(scan, segment.first, known)?;
+            tail.end = tail.end.furthest(ending.end);
+            if tail.cut.is_none() && tail.litter.is_empty() {
+                let (first, end) = (segment.first.offset, ending.position);
+                if ending.last.is_some() {
+                    tail.cut = Some(Cut { first, end, unsure_from: ending.unsure_from });
+                }
+            }
+            if ending.damaged {
+                tail.problems.push(format!("{} has unreadable records", path.display()));
+                if let Some((segment, _)) = self.segments.back_mut() {
+                    segment.damaged = true;
+                }
+            }
+            if let Some(last) = ending.last {
+                tail.gap_from = Some(last.gap_from);
+                break;
+            }
+            tail.litter.push(path);
+            self.segments.pop_back();
+        }
+        Ok(tail)
+    }
+}
+
+fn key(payload: &[u8]) -> Option<ObjectKey> {
+    let mut reader = Reader(payload);
+    reader.bytes(20, "identity").ok()?;
+    Some(ObjectKey::new(reader.text("namespace").ok()?, reader.text("name").ok()?))
+}
+
+/// Where a log ends.
+#[derive(Default)]
+struct Tail {
+    end: Place,
+    cut: Option<Cut>,
+    litter: Vec<PathBuf>,
+    gap_from: Option<UnixNanos>,
+    problems: Vec<String>,
+}
+
+/// Where the good frames of the newest segment end.
+struct Ending {
+    end: Place,
+    position: u64,
+    unsure_from: u64,
+    /// The last record.
+    last: Option<Header>,
+    damaged: bool,
+}
+
+impl Ending {
+    /// Invalid bytes with nothing valid behind them are what a write was cut off in. With
+    /// something behind them that was written when they were durable, they are rot.
+    fn of(mut scan: Scan<'_>, first: Place, known: u64) -> io::Result<Self> {
+        let mut spots = Vec::new();
+        let mut committed = known;
+        while let Some(spot) = scan.next()? {
+            let intact = scan.payload(&spot)?.is_some();
+            committed = committed.max(spot.found.header.committed_to);
+            spots.push((spot, intact));
+        }
+        let mut ending =
+            Self { end: first, position: 0, unsure_from: u64::MAX, last: None, damaged: false };
+        for (spot, intact) in spots {
+            let header = spot.found.header;
+            if header.kind == Kind::Head {
+                ending.position = spot.end();
+                continue;
+            }
+            if header.offset < ending.end.offset {
+                continue;
+            }
+            if spot.after_damage && ending.end.offset >= committed {
+                break;
+            }
+            if !intact && header.offset >= committed {
+                break;
+            }
+            ending.damaged |= spot.after_damage || !intact;
+            if header.offset >= committed {
+                ending.unsure_from = ending.unsure_from.min(spot.position);
+            }
+            let place = Place { offset: header.offset, number: header.number };
+            ending.end = place.after(u64::from(header.samples));
+            ending.position = spot.end();
+            ending.last = Some(header);
+        }
+        ending.unsure_from = ending.unsure_from.min(ending.position);
+        Ok(ending)
+    }
+}
+
+impl State {
+    fn new(meta: Meta, next: Place) -> Self {
+        Self {
+            settings: UNBOUNDED,
+            next,
+            visible: next,
+            pending: VecDeque::new(),
+            pending_bytes: 0,
+            pending_frames: 0,
+            longest_pending: 0,
+            writing: 0,
+            degraded: false,
+            handed_limit: 0,
+            tail: VecDeque::new(),
+            tail_from: next.offset,
+            tail_bytes: 0,
+            segments: VecDeque::new(),
+            other_bytes: 0,
+            room: 0,
+            sinks: BTreeMap::new(),
+            lost_cursors: Vec::new(),
+            discarded: Vec::new(),
+            definitions: Definitions::default(),
+            meta,
+            gap_from: None,
+            captured: 0,
+            live_rate: 0,
+            rated: None,
+        }
+    }
+
+    /// Where a sink starts whose position is lost: everything that is left is sent again.
+    pub(super) fn oldest_place(&self) -> Place {
+        self.segments.front().map_or(self.next, |s| s.first)
+    }
+}

@@ -1,0 +1,172 @@
+//! Cursors on disk: written at most once a second, and always before something below them goes.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use lineside_core::UnixNanos;
+
+use super::segment;
+use super::session::SinkState;
+use super::write::Writer;
+use super::{Log, Now};
+use crate::cursor::Cursor;
+use crate::frame::{Kind, Seal};
+use crate::fs::{File, Fs, Open};
+use crate::sealed::{self, SLOT};
+
+/// Between two writes of cursors.
+const PAUSE: i64 = 1_000_000_000;
+
+/// The file of a cursor: two slots, written in turn.
+pub(super) struct CursorFile {
+    file: Arc<dyn File>,
+    /// Of the newest slot.
+    sequence: u64,
+}
+
+impl Log {
+    /// What is due once a second: cursors, and what they allow to delete.
+    pub(crate) fn keep_house(&self, now: Now, force: bool) -> io::Result<()> {
+        let mut writer = self.writer();
+        if !is_due(writer.persisted_at, PAUSE, now) && !force {
+            return Ok(());
+        }
+        let writer = &mut *writer;
+        self.measure_rate(now);
+        self.expire_segments(writer, now);
+        self.persist_cursors(writer, |sink| sink.dirty)?;
+        self.remove_settled(writer)?;
+        writer.persisted_at = Some(now.unix);
+        Ok(())
+    }
+
+    /// Says in the log's own file that all of it is on disk, if it is.
+    pub(crate) fn mark_closed(&self) -> io::Result<()> {
+        let mut writer = self.writer();
+        let next = {
+            let state = self.state();
+            let unwritten = state.pending.iter().any(|p| p.kind != Kind::Dropped);
+            if unwritten || state.sinks.values().any(|s| s.dirty || s.is_new) {
+                return Ok(());
+            }
+            state.next
+        };
+        self.persist_meta(&mut writer, Some(next))
+    }
+
+    fn measure_rate(&self, now: Now) {
+        let mut state = self.state();
+        let captured = state.captured;
+        if let Some((at, before)) = state.rated
+            && now.unix > at
+        {
+            let samples = u128::from(captured - before) * PAUSE as u128;
+            let rate = samples / u128::from(now.unix.abs_diff(at));
+            // The mean of this and the past, so that one burst is no rate.
+            state.live_rate = state.live_rate.midpoint(u64::try_from(rate).unwrap_or(u64::MAX));
+        }
+        state.rated = Some((now.unix, captured));
+    }
+
+    /// Writes the cursors for which `which` says true and that are not on disk as they are.
+    pub(super) fn persist_cursors(
+        &self,
+        writer: &mut Writer,
+        which: impl Fn(&SinkState) -> bool,
+    ) -> io::Result<()> {
+        loop {
+            let (number, name, body, floor, is_new) = {
+                let mut state = self.state();
+                let due = state.sinks.values_mut().find(|s| (s.dirty || s.is_new) && which(s));
+                let Some(sink) = due else { return Ok(()) };
+                sink.dirty = false;
+                let floor = sink.cursor.settled.floor().offset;
+                debug_assert!(sink.cursor.balances());
+                let name = sink.cursor.name.clone();
+                (sink.number, name, sink.cursor.encode(), floor, sink.is_new)
+            };
+            let result = if is_new {
+                self.create_cursor(writer, number, &body)
+            } else {
+                self.write_slot(writer, number, &body)
+            };
+            let mut state = self.state();
+            let Some(sink) = state.sinks.get_mut(&name) else { continue };
+            match result {
+                Ok(()) => (sink.is_new, sink.persisted_floor) = (false, floor),
+                Err(error) => {
+                    sink.dirty = true;
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    fn create_cursor(&self, writer: &mut Writer, number: u32, body: &[u8]) -> io::Result<()> {
+        let path = segment::cursor_path(&self.dir, number);
+        let temporary = temporary(&path);
+        let fs = &*self.shared.fs;
+        match fs.remove(&temporary) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let file = fs.open(&temporary, Open::CreateNew)?;
+        file.allocate(2 * SLOT as u64)?;
+        file.write_at(&sealed::encode(&self.seal, 1, body), SLOT as u64)?;
+        file.sync_data()?;
+        fs.rename(&temporary, &path)?;
+        fs.sync_dir(&self.dir)?;
+        writer.cursors.insert(number, CursorFile { file, sequence: 1 });
+        Ok(())
+    }
+
+    fn write_slot(&self, writer: &mut Writer, number: u32, body: &[u8]) -> io::Result<()> {
+        let Some(cursor) = writer.cursors.get_mut(&number) else {
+            return Err(io::Error::other("no cursor file"));
+        };
+        // After a failure the same slot is written again: the other one is the good one.
+        let next = cursor.sequence + 1;
+        let at = (next % 2) * SLOT as u64;
+        cursor.file.write_at(&sealed::encode(&self.seal, next, body), at)?;
+        cursor.file.sync_data()?;
+        cursor.sequence = next;
+        Ok(())
+    }
+}
+
+fn temporary(path: &std::path::Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    name.into()
+}
+
+/// The newest good slot of a cursor file; `None` when both are damaged.
+pub(crate) fn read_cursor(
+    fs: &dyn Fs,
+    path: &std::path::Path,
+    seal: &Seal,
+) -> io::Result<Option<(Cursor, u64)>> {
+    let bytes = sealed::read(fs, path, 2 * SLOT)?;
+    let slots = [0, SLOT].map(|at| {
+        let (sequence, body) = sealed::decode(seal, bytes.get(at..)?)?;
+        let cursor = Cursor::decode(body).ok().filter(Cursor::balances)?;
+        Some((cursor, sequence))
+    });
+    Ok(slots.into_iter().flatten().max_by_key(|(_, sequence)| *sequence))
+}
+
+/// A cursor file for writing.
+pub(super) fn open_cursor(
+    fs: &dyn Fs,
+    path: &std::path::Path,
+    sequence: u64,
+) -> io::Result<CursorFile> {
+    Ok(CursorFile { file: fs.open(path, Open::ReadWrite)?, sequence })
+}
+
+/// When something was last done, for what is done once in a while.
+pub(super) fn is_due(last: Option<UnixNanos>, pause: i64, now: Now) -> bool {
+    // A clock that was set back starts again.
+    last.is_none_or(|at| !(at..at.saturating_add(pause)).contains(&now.unix))
+}

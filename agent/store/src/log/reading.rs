@@ -1,0 +1,317 @@
+//! Reading records of a sink from disk, outside of every lock.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use lineside_core::{Origin, UnixNanos};
+
+use super::segment;
+use super::session::{Resume, Which};
+use super::{Log, State};
+use crate::codec::Encoded;
+use crate::definition;
+use crate::entry::{Content, Entry};
+use crate::fields::Reader;
+use crate::frame::{HEADER, Kind, Seal};
+use crate::fs::{File, Fs, Open};
+use crate::ledger::DropReason;
+use crate::meta::Meta;
+use crate::scan::{Scan, Spot};
+use crate::settled::Place;
+
+/// After so many failed readings in a row, what cannot be read counts as lost.
+const PATIENCE: u32 = 3;
+
+/// Until the next try after a reading that failed.
+const RETRY: i64 = 1_000_000_000;
+
+/// A segment to read.
+struct Part {
+    path: PathBuf,
+    first: u64,
+    /// Its records lie below.
+    end: u64,
+    generation: u64,
+}
+
+/// A part of the log that a sink needs next, to be read where a disk may be waited for.
+pub struct Reading {
+    log: Arc<Log>,
+    sink: Arc<str>,
+    session: u64,
+    which: Which,
+    /// Nothing below is wanted.
+    from: u64,
+    parts: Vec<Part>,
+    resume: Option<Resume>,
+    /// The end of what is on disk.
+    visible: Place,
+    /// What cannot be read is passed over.
+    lenient: bool,
+    /// Has the clock corrections.
+    meta: Meta,
+    now: UnixNanos,
+}
+
+/// What was read.
+#[derive(Default)]
+struct Read {
+    entries: Vec<Entry>,
+    bytes: usize,
+    resume: Option<Resume>,
+    /// Segments with something unreadable.
+    damaged: Vec<u64>,
+}
+
+impl Log {
+    /// A reading for a head, which from now on waits for it.
+    pub(super) fn reading(
+        self: &Arc<Self>,
+        state: &mut State,
+        name: &str,
+        which: Which,
+        now: UnixNanos,
+    ) -> Option<Reading> {
+        let (visible, meta) = (state.visible, state.meta.clone());
+        let sink = state.sinks.get_mut(name)?;
+        let (session, name) = (sink.session, sink.cursor.name.clone());
+        let head = sink.head(which)?;
+        head.reading = true;
+        let (from, resume) = (head.at.offset, head.resume.filter(|r| r.offset <= head.at.offset));
+        let lenient = head.failed >= PATIENCE;
+        let start = state.segments.partition_point(|s| s.first.offset <= from).saturating_sub(1);
+        let parts = (start..state.segments.len())
+            .filter_map(|i| {
+                let segment = state.segments.get(i)?;
+                Some(Part {
+                    path: segment::path(&self.dir, segment.first.offset),
+                    first: segment.first.offset,
+                    end: state.end_of_segment(i).offset,
+                    generation: segment.generation,
+                })
+            })
+            .collect();
+        let log = self.clone();
+        Some(Reading {
+            log,
+            sink: name,
+            session,
+            which,
+            from,
+            parts,
+            resume,
+            visible,
+            lenient,
+            meta,
+            now,
+        })
+    }
+}
+
+impl Reading {
+    /// Reads, and gives what was read to the sink's head. Then the feed is called to go on.
+    pub fn run(self) {
+        let result = self.read();
+        let mut state = self.log.state();
+        let state_ref = &mut *state;
+        if let Ok(read) = &result {
+            for first in &read.damaged {
+                if let Some(s) = state_ref.segments.iter_mut().find(|s| s.first.offset == *first) {
+                    s.damaged = true;
+                }
+            }
+        }
+        if let Some(sink) = state_ref.sinks.get_mut(&self.sink)
+            && sink.session == self.session
+            && let Some(head) = sink.head(self.which)
+        {
+            head.reading = false;
+            match result {
+                Ok(read) => {
+                    head.ahead.extend(read.entries);
+                    (head.resume, head.failed, head.not_before) = (read.resume, 0, None);
+                }
+                Err(_) => {
+                    head.failed += 1;
+                    head.not_before = Some(self.now.saturating_add(RETRY));
+                }
+            }
+        }
+        drop(state);
+        self.log.changed();
+    }
+
+    fn read(&self) -> io::Result<Read> {
+        let mut read = Read::default();
+        let mut origins = Origins { log: &self.log, known: HashMap::new(), loaded: Vec::new() };
+        for part in &self.parts {
+            if part.end <= self.from {
+                continue;
+            }
+            match self.read_part(part, &mut origins, &mut read) {
+                Ok(true) => return Ok(read),
+                Ok(false) => {}
+                // Deleted meanwhile, or unreadable for good: its samples are counted by those
+                // who delete it, or by the number of the next record.
+                Err(error) if error.kind() == io::ErrorKind::NotFound || self.lenient => {}
+                // What was read so far is good.
+                Err(_) if !read.entries.is_empty() => return Ok(read),
+                Err(error) => return Err(error),
+            }
+        }
+        let (place, captured_at) = (self.visible, UnixNanos::MAX);
+        let content = Content::End;
+        read.entries.push(Entry { place, samples: 0, captured_at, content, bytes: 0 });
+        Ok(read)
+    }
+
+    /// Reads a segment; true when enough was read.
+    fn read_part(
+        &self,
+        part: &Part,
+        origins: &mut Origins<'_>,
+        read: &mut Read,
+    ) -> io::Result<bool> {
+        let file = self.log.shared.fs.open(&part.path, Open::Read)?;
+        let seal = &self.log.seal;
+        let resume = self.resume.filter(|r| r.segment == part.first);
+        let mut next = resume.map_or(part.first, |r| r.offset).max(part.first);
+        let mut scan = Scan::new(&*file, seal, resume.map_or(0, |r| r.position), file.len()?);
+        while let Some(spot) = scan.next()? {
+            let header = spot.found.header;
+            if header.kind == Kind::Head {
+                continue;
+            }
+            if header.offset >= part.end {
+                break;
+            }
+            // Out of order is what an abandoned write has left.
+            if header.offset < next {
+                continue;
+            }
+            next = header.offset + 1;
+            if spot.after_damage {
+                read.damaged.push(part.first);
+            }
+            if header.offset < self.from {
+                continue;
+            }
+            let payload = scan.payload(&spot)?;
+            let entry = payload.and_then(|p| self.entry(&spot, p, part, origins));
+            match entry {
+                Some(entry) => {
+                    read.bytes += spot.found.size();
+                    read.entries.push(entry);
+                }
+                None => read.damaged.push(part.first),
+            }
+            if read.bytes >= self.log.shared.options.read_ahead_bytes {
+                let (segment, position) = (part.first, spot.end());
+                read.resume = Some(Resume { segment, position, offset: next });
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn entry(
+        &self,
+        spot: &Spot,
+        payload: &[u8],
+        part: &Part,
+        origins: &mut Origins<'_>,
+    ) -> Option<Entry> {
+        entry(spot, payload, &self.meta, |number| origins.get(number, part.generation))
+    }
+}
+
+/// The record of a frame; `None` when its payload makes no sense.
+pub(crate) fn entry(
+    spot: &Spot,
+    payload: &[u8],
+    meta: &Meta,
+    origin: impl FnOnce(u32) -> Option<Arc<Origin>>,
+) -> Option<Entry> {
+    let header = spot.found.header;
+    let place = Place { offset: header.offset, number: header.number };
+    let mut captured_at = header.captured_at;
+    let mut bytes = 0;
+    let content = match header.kind {
+        Kind::Batch => {
+            let encoded = Encoded::new(payload).ok()?;
+            let preamble = encoded.preamble;
+            let correction = meta.correction_of(preamble.era).filter(|_| encoded.is_unsynced());
+            captured_at = captured_at.saturating_add(correction.unwrap_or_default());
+            let origin = origin(preamble.definition)?;
+            let batch = encoded.batch(header.samples as usize, origin, correction).ok()?;
+            bytes = batch.memory_bytes();
+            Content::Batch(Arc::new(batch))
+        }
+        Kind::Gap | Kind::ClockCorrection => Content::Mark,
+        Kind::Dropped => Content::Dropped(DropReason::from_disk(header.flags)),
+        _ => return None,
+    };
+    Some(Entry { place, samples: u64::from(header.samples), captured_at, content, bytes })
+}
+
+/// Origins by number: those in use, and those of older generations as far as they are needed.
+struct Origins<'a> {
+    log: &'a Log,
+    known: HashMap<u32, Arc<Origin>>,
+    loaded: Vec<u64>,
+}
+
+impl Origins<'_> {
+    fn get(&mut self, number: u32, generation: u64) -> Option<Arc<Origin>> {
+        if let Some(origin) = self.known.get(&number) {
+            return Some(origin.clone());
+        }
+        let in_use = self.log.state().definitions.get(number).cloned();
+        if let Some(origin) = in_use {
+            self.known.insert(number, origin.clone());
+            return Some(origin);
+        }
+        if !self.loaded.contains(&generation) {
+            self.loaded.push(generation);
+            for path in segment::definition_paths(&self.log.dir, generation) {
+                // A mirror that cannot be read is what the other one is for.
+                let _ = load(&*self.log.shared.fs, &path, &self.log.seal, |number, origin| {
+                    self.known.entry(number).or_insert(origin);
+                });
+            }
+        }
+        self.known.get(&number).cloned()
+    }
+}
+
+/// Reads a file of definitions; gives the position behind its last good frame, and whether all
+/// of it was good.
+pub(crate) fn load(
+    fs: &dyn Fs,
+    path: &std::path::Path,
+    seal: &Seal,
+    mut found: impl FnMut(u32, Arc<Origin>),
+) -> io::Result<(u64, bool)> {
+    let file: Arc<dyn File> = fs.open(path, Open::Read)?;
+    let length = file.len()?;
+    let mut scan = Scan::new(&*file, seal, 0, length);
+    let (mut end, mut good) = (0, true);
+    while let Some(spot) = scan.next()? {
+        good &= !spot.after_damage;
+        let Some(payload) = scan.payload(&spot)? else {
+            good = false;
+            continue;
+        };
+        end = spot.end();
+        debug_assert!(spot.found.size() >= HEADER);
+        if spot.found.header.kind == Kind::Definition
+            && let Ok(origin) = definition::decode(&mut Reader(payload))
+        {
+            let number = u32::try_from(spot.found.header.offset).unwrap_or(u32::MAX);
+            found(number, Arc::new(origin));
+        }
+    }
+    Ok((end, good && end == length))
+}
