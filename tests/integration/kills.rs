@@ -8,6 +8,7 @@ use lineside_tests::faults::device::Device;
 use lineside_tests::faults::dice::{self, Dice};
 use lineside_tests::faults::judge::{Violation, judge};
 use lineside_tests::faults::line::{Line, Polled, Setup};
+use lineside_tests::faults::lives::Around;
 use lineside_tests::faults::schedule::{Act, Outage, Step, draw};
 
 /// Kills in `cargo xtask test`; `cargo xtask soak kills` sets more.
@@ -36,8 +37,18 @@ fn start(test: &str, durability: &str) -> Line {
     let dir = TestDir::new(test).unwrap();
     let devices = devices(&dir);
     let state = dir.folder("agent-state").unwrap();
-    Line::start(&dir, devices, &Setup { durability, store: &[], state: &state, around: &[] })
-        .unwrap()
+    Line::start(
+        &dir,
+        devices,
+        &Setup {
+            durability,
+            store: &[],
+            more_sinks: &[],
+            state: &state,
+            around: Around::default(),
+        },
+    )
+    .unwrap()
 }
 
 #[test]
@@ -74,7 +85,8 @@ fn what_waits_in_memory_is_lost_in_a_kill_and_the_judge_finds_it() {
         step(6000, Act::End(Outage::Cut)),
     ])
     .unwrap();
-    let verdict = judge(&line.settle().unwrap());
+    line.flow().unwrap();
+    let verdict = judge(&line.evidence().unwrap());
     println!("{verdict}");
     let lost = verdict
         .violations

@@ -10,12 +10,14 @@
 mod argocd;
 mod cli;
 mod demo;
+mod disk;
 mod docs;
 mod faults;
 mod graph;
 mod kills;
 mod local;
 mod outage;
+mod overload;
 mod page;
 mod plant;
 mod reload;

@@ -14,6 +14,7 @@ mod peers;
 mod process;
 mod results;
 mod setup;
+mod soak;
 mod suites;
 
 use std::path::{Path, PathBuf};
@@ -98,7 +99,8 @@ Examples:
 Examples:
   cargo xtask soak --seconds 3600
   cargo xtask soak --seconds 600 modbus_wire
-  cargo xtask soak cluster"
+  cargo xtask soak cluster
+  cargo xtask soak kills --number 200"
     )]
     Soak {
         #[command(subcommand)]
@@ -137,6 +139,18 @@ Examples:
 enum Soaked {
     /// An agent on the lab without an API server for ten minutes; wants root.
     Cluster,
+    /// Kill the agent again and again under load; LINESIDE_SEED=N repeats a run that it printed.
+    Kills {
+        /// How often.
+        #[arg(long, default_value_t = 1000)]
+        number: u32,
+    },
+    /// Start the agent on a large backlog.
+    Backlog {
+        /// How large, in MiB.
+        #[arg(long, default_value_t = 1024)]
+        mebibytes: u32,
+    },
 }
 
 /// What is measured besides the cost of a point.
@@ -197,6 +211,12 @@ fn run(command: &Command) -> Result<()> {
         Command::Compat => compat::run(&context),
         Command::Soak { other: Some(Soaked::Cluster), .. } => {
             long::run(&context, &["outage::"], &[], None)
+        }
+        Command::Soak { other: Some(Soaked::Kills { number }), .. } => {
+            soak::Trial::kills(*number).run(&context)
+        }
+        Command::Soak { other: Some(Soaked::Backlog { mebibytes }), .. } => {
+            soak::Trial::backlog(*mebibytes).run(&context)
         }
         Command::Soak { other: None, seconds, targets } => {
             fuzz::run(&context, targets, fuzz::Time::Total(*seconds))

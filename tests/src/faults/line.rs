@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use super::device::Device;
 use super::evidence::{self, Account, Evidence, Gap};
 use super::lag::Lag;
-use super::lives::Lives;
+use super::lives::{Around, Lives};
 use super::schedule::{Act, Outage, Step};
 use crate::broker::{Broker, Options};
 use crate::dir::TestDir;
@@ -76,10 +76,12 @@ pub struct Setup<'a> {
     pub durability: &'a str,
     /// Further members of the pipeline's store, as `maxSize: 16Mi`.
     pub store: &'a [&'a str],
+    /// More sinks of the pipeline, each as one line of YAML.
+    pub more_sinks: &'a [String],
     /// Its state directory.
     pub state: &'a Path,
     /// Words in front of the program.
-    pub around: &'a [String],
+    pub around: Around,
 }
 
 impl Line {
@@ -95,8 +97,9 @@ impl Line {
             let yaml = device.yaml(*interval, REQUEST_TIMEOUT);
             configure(dir, &device.name, &yaml)?;
         }
-        configure(dir, "all", &pipeline(proxy.port(), setup))?;
-        let agent = Lives::start(dir, setup.state, setup.around)?;
+        let names: Vec<&str> = devices.iter().map(|d| d.device.name.as_str()).collect();
+        configure(dir, "all", &pipeline(&names, proxy.port(), setup))?;
+        let agent = Lives::start(dir, setup.state, &setup.around)?;
         let mut line = Self {
             devices,
             agent,
@@ -148,10 +151,12 @@ impl Line {
                 return Ok(());
             }
             // An agent that still starts does not answer, which is no error.
-            if left > QUESTION && self.asked != Some(self.agent.life()) {
-                if let Ok(lag) = self.agent.lag() {
-                    self.note(&lag)?;
-                }
+            if left > QUESTION
+                && self.asked != Some(self.agent.life())
+                && let Ok(lag) = self.agent.lag()
+                && lag.ledger(PIPELINE, SINK).is_ok()
+            {
+                self.note(&lag)?;
             }
             thread::sleep(LOOK.min(time.saturating_duration_since(Instant::now())));
         }
@@ -252,9 +257,11 @@ impl Line {
     /// The consumer got something else than JSON v1.
     pub fn evidence(&mut self) -> Result<Evidence> {
         let cycle = self.devices.iter().map(|d| d.interval).max().unwrap_or_default();
+        // First what arrived, then what was served: the devices may still be asked.
+        let messages = evidence::messages(self.consumer.messages()?)?;
         Ok(Evidence {
             served: self.devices.iter().flat_map(|d| d.device.served()).collect(),
-            messages: evidence::messages(self.consumer.messages()?)?,
+            messages,
             starts: self.agent.starts().to_vec(),
             gaps: self.gaps.clone(),
             accounts: self.accounts.clone(),
@@ -273,13 +280,17 @@ pub fn configure(dir: &TestDir, name: &str, yaml: &str) -> Result<()> {
     Ok(std::fs::rename(new, dir.join("config").join(format!("{name}.yaml")))?)
 }
 
-fn pipeline(port: u16, setup: &Setup<'_>) -> String {
+fn pipeline(devices: &[&str], port: u16, setup: &Setup<'_>) -> String {
     let mut yaml = format!(
         "apiVersion: lineside.dev/v1alpha1\nkind: Pipeline\nmetadata:\n  name: all\nspec:\n  \
-         sources:\n  - {{name: all, devices: {{names: []}}}}\n  sinks:\n  - {{name: {SINK}, mqtt: \
-         {{url: \"mqtt://127.0.0.1:{port}\"}}}}\n  store:\n    durability: {}\n",
-        setup.durability
+         sources:\n  - {{name: all, devices: {{names: [{}]}}}}\n  sinks:\n  - {{name: {SINK}, \
+         mqtt: {{url: \"mqtt://127.0.0.1:{port}\"}}}}\n",
+        devices.join(", ")
     );
+    for sink in setup.more_sinks {
+        yaml.push_str(&format!("  - {sink}\n"));
+    }
+    yaml.push_str(&format!("  store:\n    durability: {}\n", setup.durability));
     for line in setup.store {
         yaml.push_str(&format!("    {line}\n"));
     }

@@ -17,25 +17,33 @@ use crate::process::Server;
 /// Longest end after SIGTERM.
 const END: Duration = Duration::from_secs(30);
 
+/// Words in front of the program, such as `nsenter` with its options.
+#[derive(Clone, Debug, Default)]
+pub struct Around {
+    /// Of the agent; they keep the process id.
+    pub agent: Vec<String>,
+    /// Of the commands that ask it.
+    pub questions: Vec<String>,
+}
+
 /// An agent that is killed and started again.
 #[derive(Debug)]
 pub struct Lives {
     /// The process, for signals, memory and its log (JSON lines, all starts in one).
     pub server: Server,
     starts: Vec<Nanos>,
-    around: Vec<String>,
+    questions: Vec<String>,
     state: PathBuf,
 }
 
 impl Lives {
-    /// Starts it on the folder `config` of the test, with the state directory `state`. `around`
-    /// are words in front of the program, such as `nsenter` with its options.
+    /// Starts it on the folder `config` of the test, with the state directory `state`.
     ///
     /// # Errors
     /// The binary is not built or cannot be started. Nobody waits until it is ready: it may be
     /// killed before.
-    pub fn start(dir: &TestDir, state: &Path, around: &[String]) -> Result<Self> {
-        let mut words = around.to_vec();
+    pub fn start(dir: &TestDir, state: &Path, around: &Around) -> Result<Self> {
+        let mut words = around.agent.clone();
         words.push(text(&binary()?)?);
         words.push("agent".into());
         for (flag, path) in [
@@ -50,8 +58,8 @@ impl Lives {
         let (program, args) = words.split_first().context("the program is a word")?;
         let started = now()?;
         let server = Server::start(dir, "agent", Path::new(program), args)?;
-        let (around, state) = (around.to_vec(), state.to_path_buf());
-        Ok(Self { server, starts: vec![started], around, state })
+        let (questions, state) = (around.questions.clone(), state.to_path_buf());
+        Ok(Self { server, starts: vec![started], questions, state })
     }
 
     /// kill -9, without a moment to write anything.
@@ -122,7 +130,7 @@ impl Lives {
     /// # Errors
     /// It cannot be started.
     pub fn lineside(&self, command: &[&str]) -> Result<Output> {
-        let mut words = self.around.clone();
+        let mut words = self.questions.clone();
         words.push(text(&binary()?)?);
         words.extend(command.iter().map(|word| (*word).to_owned()));
         words.extend(["--state".to_owned(), text(&self.state)?]);

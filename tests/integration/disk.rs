@@ -1,0 +1,182 @@
+//! Issue 6, M4: a disk that is full, may not be written or rots. The agent goes on, says so, and
+//! is well again by itself.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use lineside_tests::dir::TestDir;
+use lineside_tests::faults::device::Device;
+use lineside_tests::faults::judge::judge;
+use lineside_tests::faults::line::{Line, PIPELINE, Polled, SINK, Setup};
+use lineside_tests::faults::lives::Around;
+use lineside_tests::faults::schedule::{Act, Outage};
+use lineside_tests::faults::volume::Volume;
+use lineside_tests::wait;
+use serde_json::Value;
+
+use crate::plant::SOON;
+
+/// The size of the small file system in MiB.
+const SMALL: u64 = 64;
+/// A store with segments of 64 KiB, of which this load fills several in a test.
+const SMALL_SEGMENTS: &[&str] = &["maxSize: 4Mi"];
+
+/// A device with 24 points every 20 ms: about 30 KB each second in the store.
+fn device(dir: &TestDir) -> Vec<Polled> {
+    let addresses: Vec<u16> = (0..24).map(|i| i * 2).collect();
+    let device = Device::start(dir, "press", 0, &addresses).unwrap();
+    vec![Polled { device, interval: Duration::from_millis(20) }]
+}
+
+fn start(dir: &TestDir, state: &Path, around: Around) -> Line {
+    let setup =
+        Setup { durability: "Durable", store: SMALL_SEGMENTS, more_sinks: &[], state, around };
+    Line::start(dir, device(dir), &setup).unwrap()
+}
+
+fn state(line: &Line) -> Option<String> {
+    Some(line.agent.lag().ok()?.pipeline(PIPELINE).ok()?.store.state.clone())
+}
+
+/// Code and health of the pipeline, as `lineside status` has them.
+fn verdict(line: &Line) -> (String, String) {
+    let status = line.agent.status().unwrap();
+    let all = status["pipelines"].as_array().unwrap();
+    let text = |v: &Value| v.as_str().unwrap_or_default().to_owned();
+    let own = all.iter().find(|p| p["name"] == "all").unwrap();
+    (text(&own["code"]), text(&own["health"]))
+}
+
+/// The device goes on being asked as before: at half of its rate at least, since the machine is
+/// shared.
+fn polled(line: &Line, time: Duration) {
+    let before = line.devices[0].device.count();
+    let begin = Instant::now();
+    wait::while_true("time passes", time, || true).unwrap();
+    let polls = line.devices[0].device.count() - before;
+    let due = begin.elapsed().as_millis() / line.devices[0].interval.as_millis();
+    assert!(polls as u128 * 2 > due, "{polls} polls of {due} that were due");
+}
+
+/// Keeps the volume full for this long: what the agent frees is taken again.
+fn keep_full(volume: &Volume, line: &Line, time: Duration) {
+    let before = line.devices[0].device.count();
+    wait::while_true("the volume is full", time, || volume.fill().is_ok()).unwrap();
+    let polls = line.devices[0].device.count() - before;
+    let due = time.as_millis() / line.devices[0].interval.as_millis();
+    assert!(polls as u128 * 2 > due, "{polls} polls of {due} that were due");
+}
+
+#[test]
+fn a_full_disk_degrades_the_store_and_it_is_full_again_by_itself() {
+    let dir = TestDir::new("disk_full").unwrap();
+    let at = dir.join("agent-state");
+    let volume = Volume::mount(&dir, "volume", &at, SMALL).unwrap();
+    let mut line = start(&dir, &at, volume.around().unwrap());
+    assert_eq!(state(&line).as_deref(), Some("Full"));
+    // With the sink there, segments that are delivered make room for new ones.
+    line.act(Act::Begin(Outage::Cut)).unwrap();
+    let begin = Instant::now();
+    while state(&line).as_deref() == Some("Full") {
+        keep_full(&volume, &line, Duration::from_millis(300));
+        assert!(begin.elapsed() < SOON, "never degraded");
+    }
+    println!("degraded after {:.1} s: {:?}", begin.elapsed().as_secs_f64(), verdict(&line));
+    keep_full(&volume, &line, Duration::from_secs(5));
+    assert_eq!(verdict(&line), ("LNS-4003".into(), "Degraded".into()));
+    volume.free().unwrap();
+    wait::until("the store is well", SOON, || state(&line).as_deref() == Some("Full")).unwrap();
+    line.act(Act::End(Outage::Cut)).unwrap();
+    // What came meanwhile was kept in memory and is on disk now: a kill does not cost it.
+    line.flow().unwrap();
+    line.act(Act::Kill).unwrap();
+    let found = judge(&line.settle().unwrap());
+    println!("{found}");
+    assert!(found.is_clean(), "{found}");
+    assert_eq!(found.declared, 0, "{found}");
+    wait::until("the pipeline is well", SOON, || verdict(&line).1 == "Healthy").unwrap();
+}
+
+#[test]
+fn an_agent_on_a_read_only_disk_reads_and_delivers_and_keeps_once_it_may_write() {
+    let dir = TestDir::new("disk_read_only").unwrap();
+    let state_dir = dir.folder("agent-state").unwrap();
+    let at = state_dir.join("store");
+    let volume = Volume::mount(&dir, "volume", &at, SMALL).unwrap();
+    let mut line = start(&dir, &state_dir, volume.around().unwrap());
+    line.agent.end().unwrap();
+    volume.read_only().unwrap();
+    line.agent.start_again().unwrap();
+    line.flow().unwrap();
+    wait::until("the store says that it cannot write", SOON, || {
+        state(&line).is_some_and(|state| state != "Full")
+    })
+    .unwrap();
+    assert_eq!(verdict(&line), ("LNS-4003".into(), "Degraded".into()));
+    polled(&line, Duration::from_secs(2));
+    volume.read_write().unwrap();
+    wait::until("the store is well", SOON, || state(&line).as_deref() == Some("Full")).unwrap();
+    line.act(Act::Begin(Outage::Cut)).unwrap();
+    polled(&line, Duration::from_secs(3));
+    line.act(Act::Kill).unwrap();
+    line.act(Act::End(Outage::Cut)).unwrap();
+    let found = judge(&line.settle().unwrap());
+    println!("{found}");
+    assert!(found.is_clean(), "{found}");
+}
+
+/// The segments of all logs, the oldest first.
+fn segments(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut open = vec![dir.to_path_buf()];
+    while let Some(dir) = open.pop() {
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+            } else if path.extension().is_some_and(|e| e == "seg") {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn bits_that_flip_on_the_disk_cost_the_records_they_hit_and_are_counted() {
+    let dir = TestDir::new("disk_rot").unwrap();
+    let state_dir = dir.folder("agent-state").unwrap();
+    let mut line = start(&dir, &state_dir, Around::default());
+    line.act(Act::Begin(Outage::Cut)).unwrap();
+    wait::until("some segments", SOON * 2, || segments(&state_dir).len() >= 4).unwrap();
+    line.agent.kill().unwrap();
+    let all = segments(&state_dir);
+    for path in &all[1..3] {
+        let mut bytes = fs::read(path).unwrap();
+        for part in [3, 5, 7] {
+            let at = bytes.len() * part / 10;
+            bytes[at] ^= 0x10;
+        }
+        fs::write(path, bytes).unwrap();
+    }
+    line.agent.start_again().unwrap();
+    line.act(Act::End(Outage::Cut)).unwrap();
+    let evidence = line.settle().unwrap();
+    let found = judge(&evidence);
+    println!("{found}");
+    assert!(found.is_clean(), "{found}");
+    let ledger = &evidence.accounts.last().unwrap().ledger;
+    let corrupt = ledger.dropped.get("Corrupt").copied().unwrap_or(0);
+    assert_eq!(ledger.dropped(), corrupt, "{ledger:?}");
+    // Counted to the sample: what is missing at the consumer is what the books say.
+    assert_eq!(found.declared as u64, corrupt, "{found}");
+    assert!((24..=24 * 12).contains(&corrupt), "six flips cost {corrupt} samples");
+    let kept = fs::read_dir(all[1].parent().unwrap()).unwrap();
+    let kept =
+        kept.filter(|e| e.as_ref().unwrap().path().extension().is_some_and(|e| e == "corrupt"));
+    assert!(kept.count() > 0, "the file is kept aside");
+    let lag = line.agent.lag().unwrap();
+    assert_eq!(lag.ledger(PIPELINE, SINK).unwrap().buffered, 0);
+}
