@@ -13,6 +13,7 @@ mod chart;
 mod cluster;
 mod corpus;
 mod first;
+mod inside;
 mod lab;
 mod line;
 mod plant;

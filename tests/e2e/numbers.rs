@@ -204,10 +204,10 @@ fn process(line: &Line, program: &str) -> Result<u32> {
         let Ok(pid) = entry?.file_name().to_string_lossy().parse::<u32>() else { continue };
         // A process may end between two looks.
         let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}"));
-        let Ok(command) = read("cmdline") else { continue };
-        let name = command.split('\0').next().unwrap_or_default();
-        if name == format!("/usr/bin/{program}") && read("cgroup").is_ok_and(|c| c.contains(&ours))
-        {
+        // Names of processes are cut after 15 bytes.
+        let name = format!("{}\n", program.get(..15).unwrap_or(program));
+        let is_ours = |cgroups: &String| cgroups.contains(&ours);
+        if read("comm").is_ok_and(|n| n == name) && read("cgroup").as_ref().is_ok_and(is_ours) {
             found.push(pid);
         }
     }
