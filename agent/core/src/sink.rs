@@ -95,7 +95,7 @@ pub struct Record {
     pub batch: Arc<Batch>,
 }
 
-/// `store/stream/offset`: given at append, the same on redelivery.
+/// `store/stream/offset[.part]`: given at append, the same on redelivery.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RecordId {
     /// Random 128-bit id of the store or memory ring, as 32 hexadecimal digits.
@@ -104,11 +104,15 @@ pub struct RecordId {
     pub stream: u32,
     /// Position in the log.
     pub offset: u64,
+    /// When only a part of the record is sent again, because the rest had arrived: the number of
+    /// the message that the part was. `None` for a whole record.
+    pub part: Option<u32>,
 }
 
 impl fmt::Display for RecordId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}/{}", self.store, self.stream, self.offset)
+        write!(f, "{}/{}/{}", self.store, self.stream, self.offset)?;
+        self.part.map_or(Ok(()), |part| write!(f, ".{part}"))
     }
 }
 
@@ -122,8 +126,9 @@ pub struct Outcome {
     pub skipped: u64,
     /// The remote will never accept them.
     pub rejected: u64,
-    /// Why, when any were rejected.
-    pub refusal: Option<Refusal>,
+    /// Which were rejected, and why: at most one refusal for each message of the record, and each
+    /// rejected sample in exactly one.
+    pub refusals: Vec<Refusal>,
 }
 
 /// Why a remote will never accept a message.
@@ -131,24 +136,57 @@ pub struct Outcome {
 pub struct Refusal {
     /// `RecordRejected` or `RecordTooLarge`.
     pub code: Code,
-    /// What the remote said.
+    /// What the remote said, at most [`Refusal::LONGEST`] bytes.
     pub message: String,
+    /// Number of the message in its record, as in its identity; `None` when it was the only one.
+    pub part: Option<u32>,
+    /// The samples in it, by index in the batch.
+    pub samples: Vec<u32>,
+}
+
+impl Refusal {
+    /// Most bytes of what the remote said.
+    pub const LONGEST: usize = 1024;
+
+    /// A refusal of one message; a longer text is cut.
+    pub fn new(
+        code: Code,
+        message: impl Into<String>,
+        part: Option<u32>,
+        samples: Vec<u32>,
+    ) -> Self {
+        let mut message = message.into();
+        message.truncate(message.floor_char_boundary(Self::LONGEST));
+        Self { code, message, part, samples }
+    }
 }
 
 impl Outcome {
+    /// Of no sample yet: where counting starts.
+    pub fn nothing() -> Self {
+        Self { delivered: 0, skipped: 0, rejected: 0, refusals: Vec::new() }
+    }
+
+    /// Counts the samples of a message that was refused.
+    pub fn refuse(&mut self, refusal: Refusal) {
+        self.rejected += refusal.samples.len() as u64;
+        self.refusals.push(refusal);
+    }
+
     /// All of a record of `samples` was accepted.
     pub fn delivered(samples: usize) -> Self {
-        Self { delivered: samples as u64, skipped: 0, rejected: 0, refusal: None }
+        Self { delivered: samples as u64, ..Self::nothing() }
     }
 
     /// Nothing of a record of `samples` is for this sink.
     pub fn skipped(samples: usize) -> Self {
-        Self { delivered: 0, skipped: samples as u64, rejected: 0, refusal: None }
+        Self { skipped: samples as u64, ..Self::nothing() }
     }
 
     /// All of a record of `samples` was refused.
     pub fn rejected(samples: usize, code: Code, message: impl Into<String>) -> Self {
-        let refusal = Some(Refusal { code, message: message.into() });
-        Self { delivered: 0, skipped: 0, rejected: samples as u64, refusal }
+        let mut outcome = Self::nothing();
+        outcome.refuse(Refusal::new(code, message, None, (0..samples as u32).collect()));
+        outcome
     }
 }

@@ -137,7 +137,7 @@ impl Station {
             news |= !state.facts.delivering;
             state.facts.delivering = true;
         }
-        if let Some(refusal) = &outcome.refusal {
+        if let Some(refusal) = outcome.refusals.first() {
             news |= state.facts.refusal.is_none();
             state.facts.refusal = Some((refusal.code, refusal.message.clone()));
             state.refused_at = Some(now);

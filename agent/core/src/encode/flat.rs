@@ -31,6 +31,8 @@ struct Entry {
 pub(super) struct Plan {
     entries: Vec<Entry>,
     next: usize,
+    /// Where the last message started.
+    last: usize,
     /// Number of the next message; `None` while the record may still fit in one.
     part: Option<u32>,
     /// Samples without a place in any message.
@@ -65,7 +67,12 @@ impl Plan {
         };
         let split = several || entries.len() > MAX_POINTS;
         let skipped = (record.batch.len() - entries.len()) as u64;
-        Self { entries, next: 0, part: split.then_some(0), skipped }
+        Self { entries, next: 0, last: 0, part: split.then_some(0), skipped }
+    }
+
+    pub(super) fn last_samples(&self) -> Vec<u32> {
+        let entries = self.entries.get(self.last..self.next).unwrap_or_default();
+        entries.iter().map(|e| e.index as u32).collect()
     }
 
     pub(super) fn next_into(
@@ -75,6 +82,7 @@ impl Plan {
         out: &mut Vec<u8>,
     ) -> Option<Message> {
         let start = self.next;
+        self.last = start;
         let first = *self.entries.get(start)?;
         out.extend_from_slice(b"{\"timestamp\":");
         write_signed(first.millis, out);

@@ -27,7 +27,7 @@ fn batch(points: &[&str]) -> Batch {
 
 fn record(batch: Batch) -> Record {
     let store = "00112233445566778899aabbccddeeff".into();
-    Record { id: RecordId { store, stream: 1, offset: 42 }, batch: Arc::new(batch) }
+    Record { id: RecordId { store, stream: 1, offset: 42, part: None }, batch: Arc::new(batch) }
 }
 
 fn options(shape: Shape) -> Options {
@@ -347,6 +347,42 @@ fn messages_say_how_many_samples_they_hold_and_how_many_have_no_place() {
             encode(&record, options(shape)).iter().map(|(m, _)| m.samples).collect();
         assert_eq!((&found[..], skipped(&record, shape)), (messages, no_place), "{shape:?}");
     }
+}
+
+#[test]
+fn the_samples_of_a_message_are_known_afterwards() {
+    let mut batch = batch(&["a", "b"]);
+    batch.push_good(0, Value::U8(1), BASE + 1_000_000);
+    batch.push_bad(1, StatusCode::BAD_TIMEOUT, BASE);
+    batch.push_good(1, Value::U8(3), BASE);
+    let record = record(batch);
+    let expected: [(Shape, &[(Option<u32>, &[u32])]); 3] = [
+        (Shape::Json, &[(None, &[0, 1, 2])]),
+        (Shape::FlatJson, &[(Some(0), &[2]), (Some(1), &[0])]),
+        (Shape::Value, &[(Some(0), &[0]), (Some(1), &[2])]),
+    ];
+    for (shape, messages) in expected {
+        for (part, samples) in messages {
+            assert_eq!(samples_of(&record, options(shape), *part), *samples, "{shape:?} {part:?}");
+        }
+        assert_eq!(samples_of(&record, options(shape), Some(9)), [] as [u32; 0]);
+    }
+}
+
+#[test]
+fn a_part_that_is_sent_again_keeps_its_identity() {
+    let mut one = batch(&["a"]);
+    one.push_good(0, Value::U8(1), BASE);
+    let mut record = record(one);
+    record.id.part = Some(3);
+    let id = |part| {
+        let mut text = Vec::new();
+        write_id(&record.id, part, &mut text);
+        String::from_utf8(text).unwrap()
+    };
+    assert_eq!(id(None), record.id.to_string());
+    assert!(id(None).ends_with("/1/42.3"), "{}", id(None));
+    assert!(id(Some(1)).ends_with("/1/42.3.1"), "{}", id(Some(1)));
 }
 
 #[test]

@@ -14,13 +14,19 @@ use crate::sink::Record;
 #[derive(Debug)]
 pub(super) struct Plan {
     next: usize,
+    /// Where the last one started.
+    last: usize,
     /// Number of the next message; `None` while the record may still fit in one.
     part: Option<u32>,
 }
 
 impl Plan {
     pub(super) fn new(record: &Record) -> Self {
-        Self { next: 0, part: (record.batch.len() > MAX_POINTS).then_some(0) }
+        Self { next: 0, last: 0, part: (record.batch.len() > MAX_POINTS).then_some(0) }
+    }
+
+    pub(super) fn last_samples(&self) -> Vec<u32> {
+        (self.last as u32..self.next as u32).collect()
     }
 
     pub(super) fn next_into(
@@ -43,7 +49,7 @@ impl Plan {
             out.clear();
             write(record, start..fits, self.part, integers, out);
         }
-        self.next = fits;
+        (self.last, self.next) = (start, fits);
         let samples = (fits - start) as u64;
         let message = Message { part: self.part, point: None, samples };
         self.part = self.part.map(|part| part + 1);

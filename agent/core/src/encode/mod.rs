@@ -100,6 +100,15 @@ impl Messages {
         }
     }
 
+    /// The samples of the message that was written last, by index in the batch.
+    fn last_samples(&self) -> Vec<u32> {
+        match &self.plan {
+            Plan::Json(plan) => plan.last_samples(),
+            Plan::Flat(plan) => plan.last_samples(),
+            Plan::Value(plan) => plan.last_samples(),
+        }
+    }
+
     /// Replaces the content of `out` by the next message; `None` when there is no more. A record
     /// that has nothing for this shape gives `None` at once.
     pub fn next_into(&mut self, out: &mut Vec<u8>) -> Option<Message> {
@@ -120,10 +129,24 @@ pub fn write_id(id: &RecordId, part: Option<u32>, out: &mut Vec<u8>) {
     number::write_unsigned(u64::from(id.stream), out);
     out.push(b'/');
     number::write_unsigned(id.offset, out);
-    if let Some(part) = part {
+    // A part that is sent again is one message as before, unless the encoding was changed since:
+    // then its messages are numbered below it, so that no two have one identity.
+    for part in [id.part, part].into_iter().flatten() {
         out.push(b'.');
         number::write_unsigned(u64::from(part), out);
     }
+}
+
+/// The samples, by index in the batch, of the message that has this number among those of
+/// `record`; none when there is no such message.
+pub fn samples_of(record: &Record, options: Options, part: Option<u32>) -> Vec<u32> {
+    let (mut messages, mut text) = (Messages::new(record.clone(), options), Vec::new());
+    while let Some(message) = messages.next_into(&mut text) {
+        if message.part == part {
+            return messages.last_samples();
+        }
+    }
+    Vec::new()
 }
 
 /// One value as JSON v1 writes it, for tables and pages.

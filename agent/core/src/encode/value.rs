@@ -27,6 +27,10 @@ impl Plan {
         Self { next: 0, part: (messages > 1).then_some(0), skipped }
     }
 
+    pub(super) fn last_samples(&self) -> Vec<u32> {
+        self.next.checked_sub(1).map(|last| last as u32).into_iter().collect()
+    }
+
     pub(super) fn next_into(
         &mut self,
         record: &Record,

@@ -172,7 +172,8 @@ impl View {
             }
             let batch = inner.records.get(usize::try_from(self.next).ok()?)?.clone();
             inner.handed.push(self.next);
-            let id = RecordId { store: inner.store.clone(), stream: 1, offset: self.next };
+            let id =
+                RecordId { store: inner.store.clone(), stream: 1, offset: self.next, part: None };
             Record { id, batch }
         };
         self.next += 1;

@@ -223,7 +223,7 @@ impl Ring {
     }
 
     fn id(&self, offset: u64) -> RecordId {
-        RecordId { store: self.store.clone(), stream: 0, offset }
+        RecordId { store: self.store.clone(), stream: 0, offset, part: None }
     }
 
     fn take(&self, sink: &str) -> Option<Record> {

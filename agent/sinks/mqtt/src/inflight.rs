@@ -6,7 +6,10 @@
 
 use std::collections::VecDeque;
 
-use lineside_core::sink::{Outcome, Refusal};
+use lineside_core::encode::{Options, samples_of};
+use lineside_core::sink::{Outcome, Record, Refusal};
+
+use crate::wire::Reason;
 
 /// Most unacknowledged publishes. More does not help: brokers allow 20 by default, and 20
 /// messages of 256 KiB are 5 MiB on the way.
@@ -36,13 +39,16 @@ struct Publish {
 pub(crate) enum Owner {
     /// The online state.
     State,
-    /// A message of the record at this offset, with so many of its samples.
-    Record { offset: u64, samples: u64 },
+    /// A message of the record at this offset, with so many of its samples; `part` as in its
+    /// identity.
+    Record { offset: u64, part: Option<u32>, samples: u64 },
 }
 
 #[derive(Debug)]
 struct Progress {
-    offset: u64,
+    /// To say which samples were in a message that is refused.
+    record: Record,
+    options: Options,
     unanswered: u32,
     /// No further message will be sent.
     complete: bool,
@@ -51,12 +57,12 @@ struct Progress {
 
 impl Progress {
     /// Counts the samples of an answered message.
-    fn count(&mut self, samples: u64, refused: Option<Refusal>) {
+    fn count(&mut self, part: Option<u32>, samples: u64, refused: Option<Reason>) {
         match refused {
             None => self.outcome.delivered += samples,
-            Some(refusal) => {
-                self.outcome.rejected += samples;
-                self.outcome.refusal.get_or_insert(refusal);
+            Some(Reason { code, message }) => {
+                let samples = samples_of(&self.record, self.options, part);
+                self.outcome.refuse(Refusal::new(code, message, part, samples));
             }
         }
     }
@@ -92,9 +98,9 @@ impl InFlight {
     }
 
     /// Starts a record.
-    pub(crate) fn begin(&mut self, offset: u64) {
-        let outcome = Outcome { delivered: 0, skipped: 0, rejected: 0, refusal: None };
-        self.records.push_back(Progress { offset, unanswered: 0, complete: false, outcome });
+    pub(crate) fn begin(&mut self, record: Record, options: Options) {
+        let (unanswered, complete, outcome) = (0, false, Outcome::nothing());
+        self.records.push_back(Progress { record, options, unanswered, complete, outcome });
     }
 
     /// Counts a message that will be acknowledged and gives its packet id.
@@ -129,9 +135,15 @@ impl InFlight {
 
     /// Counts a message without an answer of the broker: sent with QoS 0, or refused before it
     /// was sent.
-    pub(crate) fn count(&mut self, offset: u64, samples: u64, refused: Option<Refusal>) {
+    pub(crate) fn count(
+        &mut self,
+        offset: u64,
+        part: Option<u32>,
+        samples: u64,
+        refused: Option<Reason>,
+    ) {
         if let Some(record) = self.progress(offset) {
-            record.count(samples, refused);
+            record.count(part, samples, refused);
         }
     }
 
@@ -148,26 +160,26 @@ impl InFlight {
     pub(crate) fn answer(
         &mut self,
         packet_id: u16,
-        refused: Option<Refusal>,
+        refused: Option<Reason>,
     ) -> Result<Answer, UnknownPacketId> {
         let index = self.publishes.iter().position(|p| p.packet_id == packet_id);
         let publish = index.and_then(|i| self.publishes.remove(i)).ok_or(UnknownPacketId)?;
-        let Owner::Record { offset, samples } = publish.owner else {
+        let Owner::Record { offset, part, samples } = publish.owner else {
             return Ok(Answer::State(refused));
         };
         if let Some(record) = self.progress(offset) {
             record.unanswered -= 1;
-            record.count(samples, refused);
+            record.count(part, samples, refused);
         }
         Ok(Answer::Record(self.settle(offset)))
     }
 
     fn progress(&mut self, offset: u64) -> Option<&mut Progress> {
-        self.records.iter_mut().find(|r| r.offset == offset)
+        self.records.iter_mut().find(|r| r.record.id.offset == offset)
     }
 
     fn settle(&mut self, offset: u64) -> Option<Settled> {
-        let done = |r: &Progress| r.offset == offset && r.complete && r.unanswered == 0;
+        let done = |r: &Progress| r.record.id.offset == offset && r.complete && r.unanswered == 0;
         let index = self.records.iter().position(done)?;
         let record = self.records.remove(index)?;
         Some((offset, record.outcome))
@@ -178,7 +190,7 @@ impl InFlight {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     /// The online state, with the reason when it was refused.
-    State(Option<Refusal>),
+    State(Option<Reason>),
     /// A record, with its outcome when that was its last answer.
     Record(Option<Settled>),
 }
@@ -189,23 +201,43 @@ pub(crate) struct UnknownPacketId;
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use lineside_core::encode::Shape;
+    use lineside_core::sink::RecordId;
+    use lineside_core::{Batch, Origin, TimeQuality, Value};
     use lineside_crds::diagnostics::Code;
+    use lineside_crds::model::ObjectKey;
 
     use super::*;
 
-    fn refused(message: &str) -> Refusal {
-        Refusal { code: Code::RecordRejected, message: message.to_owned() }
+    fn refused(message: &str) -> Reason {
+        Reason { code: Code::RecordRejected, message: message.to_owned() }
     }
 
-    fn message(offset: u64, samples: u64) -> Owner {
-        Owner::Record { offset, samples }
+    fn message(offset: u64, part: u32, samples: u64) -> Owner {
+        Owner::Record { offset, part: Some(part), samples }
+    }
+
+    /// A record that the encoding `Value` sends in one message for each of its samples.
+    fn begin(window: &mut InFlight, offset: u64, samples: u32) {
+        let points: Vec<Arc<str>> = (0..samples).map(|p| p.to_string().into()).collect();
+        let key = ObjectKey::new("plant", "press");
+        let origin = Arc::new(Origin::new(key, None, points.into(), Vec::new().into()));
+        let mut batch = Batch::with_capacity(origin, 1, TimeQuality::Synced, 0);
+        for point in 0..samples {
+            batch.push_good(point, Value::U32(point), 0);
+        }
+        let id = RecordId { store: "store".into(), stream: 0, offset, part: None };
+        let options = Options { shape: Shape::Value, int64_as_string: false };
+        window.begin(Record { id, batch: Arc::new(batch) }, options);
     }
 
     #[test]
     fn a_record_is_delivered_only_when_every_message_is_acknowledged() {
         let mut window = InFlight::new(u16::MAX);
-        window.begin(7);
-        let ids: Vec<u16> = (0..3).map(|_| window.publish(message(7, 2))).collect();
+        begin(&mut window, 7, 6);
+        let ids: Vec<u16> = (0..3).map(|part| window.publish(message(7, part, 2))).collect();
         assert_eq!(window.answer(ids[0], None), Ok(Answer::Record(None)));
         assert_eq!(window.answer(ids[1], None), Ok(Answer::Record(None)));
         assert_eq!(window.complete(7, 0), None);
@@ -218,28 +250,31 @@ mod tests {
     fn a_refused_message_costs_its_own_samples_and_no_others() {
         let mut window = InFlight::new(u16::MAX);
         for offset in [1, 2] {
-            window.begin(offset);
-            for samples in [3, 4, 5] {
-                window.publish(message(offset, samples));
+            begin(&mut window, offset, 4);
+            for part in 0..3 {
+                window.publish(message(offset, part, 1));
             }
         }
         assert_eq!(window.answer(1, None), Ok(Answer::Record(None)));
         assert_eq!(window.answer(2, Some(refused("first"))), Ok(Answer::Record(None)));
         assert_eq!(window.complete(1, 6), None);
-        window.count(1, 1, Some(refused("of the sink")));
-        let refusal = Some(refused("first"));
-        let outcome = Outcome { delivered: 8, skipped: 6, rejected: 5, refusal };
+        window.count(1, Some(3), 1, Some(refused("of the sink")));
+        let mut outcome = Outcome { delivered: 2, skipped: 6, ..Outcome::nothing() };
+        for (message, part) in [("first", 1), ("of the sink", 3)] {
+            let code = Code::RecordRejected;
+            outcome.refuse(Refusal::new(code, message, Some(part), vec![part]));
+        }
         assert_eq!(window.answer(3, None), Ok(Answer::Record(Some((1, outcome)))));
         for id in [4, 5, 6] {
             assert_eq!(window.answer(id, None), Ok(Answer::Record(None)));
         }
-        assert_eq!(window.complete(2, 0), Some((2, Outcome::delivered(12))));
+        assert_eq!(window.complete(2, 0), Some((2, Outcome::delivered(3))));
     }
 
     #[test]
     fn a_record_without_a_message_is_skipped() {
         let mut window = InFlight::new(u16::MAX);
-        window.begin(3);
+        begin(&mut window, 3, 9);
         assert_eq!(window.complete(3, 9), Some((3, Outcome::skipped(9))));
     }
 
@@ -284,8 +319,8 @@ mod tests {
     #[test]
     fn an_acknowledgement_of_nothing_is_noticed() {
         let mut window = InFlight::new(5);
-        window.begin(1);
-        let id = window.publish(message(1, 1));
+        begin(&mut window, 1, 1);
+        let id = window.publish(message(1, 0, 1));
         assert_eq!(window.answer(id + 1, None), Err(UnknownPacketId));
         window.take_back();
         assert_eq!(window.answer(id, None), Err(UnknownPacketId));

@@ -113,7 +113,7 @@ async fn a_record_that_may_not_be_published_is_rejected_alone() {
     running.send(record(&origin(1), 3));
     assert_eq!(running.settled().await, (1, Outcome::delivered(1)));
     let (offset, outcome) = running.settled().await;
-    let message = outcome.refusal.clone().unwrap().message;
+    let message = outcome.refusals[0].message.clone();
     let rejected = Outcome::rejected(1, Code::RecordRejected, message.clone());
     assert_eq!((offset, outcome), (2, rejected));
     assert!(message.contains("NotAuthorized"), "{message}");

@@ -30,7 +30,7 @@ async fn a_record_above_the_brokers_packet_size_is_rejected_on_the_same_connecti
         }
     }
     let rejected = rejected.unwrap();
-    let message = rejected.refusal.clone().unwrap().message;
+    let message = rejected.refusals[0].message.clone();
     assert_eq!(rejected, Outcome::rejected(500, Code::RecordTooLarge, message.clone()));
     assert!(message.contains("5000"), "{message}");
     assert_eq!(delivered, [1, 3]);

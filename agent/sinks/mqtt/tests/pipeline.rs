@@ -165,6 +165,6 @@ pub fn record(origin: &Arc<Origin>, offset: u64) -> Record {
 }
 
 pub fn with_id(batch: Batch, offset: u64) -> Record {
-    let id = RecordId { store: STORE.into(), stream: 3, offset };
+    let id = RecordId { store: STORE.into(), stream: 3, offset, part: None };
     Record { id, batch: Arc::new(batch) }
 }

@@ -55,6 +55,7 @@ impl Log {
                     store: self.shared.id.clone(),
                     stream: self.stream,
                     offset: entry.place.offset,
+                    part: None,
                 };
                 let historical = which == Which::Backlog;
                 Take::Record { record: Record { id, batch }, historical }

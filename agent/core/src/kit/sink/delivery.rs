@@ -69,9 +69,15 @@ async fn all_delivered(case: &dyn SinkCase, report: &mut Report) {
 
 /// Every sample has exactly one of the three ends, and who rejects says why.
 fn judge_count(feed: &ScriptedFeed, settled: &Settled, what: &str, report: &mut Report) {
-    let Outcome { delivered, skipped, rejected, refusal } = &settled.outcome;
+    let Outcome { delivered, skipped, rejected, refusals } = &settled.outcome;
     let samples = feed.samples(settled.offset);
-    let right = delivered + skipped + rejected == samples && refusal.is_some() == (*rejected > 0);
+    let mut refused: Vec<u32> = refusals.iter().flat_map(|r| r.samples.iter().copied()).collect();
+    let count = refused.len() as u64;
+    refused.sort_unstable();
+    refused.dedup();
+    let each_once = refused.len() as u64 == count && count == *rejected;
+    let known = refused.last().is_none_or(|last| u64::from(*last) < samples);
+    let right = delivered + skipped + rejected == samples && each_once && known;
     report.require("SNK-16", what, right, || {
         format!("record {} of {samples} became {:?}", settled.offset, settled.outcome)
     });
@@ -268,6 +274,6 @@ async fn refused(case: &dyn SinkCase, report: &mut Report) {
 
 /// All of `samples` refused, with a reason.
 fn is_refusal_of(samples: usize, outcome: &Outcome) -> bool {
-    let Some(Refusal { code, message }) = &outcome.refusal else { return false };
+    let [Refusal { code, message, .. }] = &outcome.refusals[..] else { return false };
     *outcome == Outcome::rejected(samples, *code, message.clone()) && !message.is_empty()
 }

@@ -18,7 +18,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use lineside_core::driver::Ended;
 use lineside_core::encode::{Message, Messages, Options, Shape, write_id};
-use lineside_core::sink::{Feed, Record, Refusal, SinkContext};
+use lineside_core::sink::{Feed, Record, SinkContext};
 use lineside_core::{Clock, Fault, FaultClass};
 use lineside_crds::diagnostics::Code;
 use lineside_crds::model::{Encoding, MqttSettings, Qos};
@@ -31,7 +31,7 @@ use crate::inflight::{Answer, InFlight, Owner, Settled};
 use crate::outbox::Outbox;
 use crate::topic::Topics;
 use crate::transport::{Stream, broken};
-use crate::wire::{AckAnswer, EncodeError, Ending, Incoming, Limits, Outgoing, Wire};
+use crate::wire::{AckAnswer, EncodeError, Ending, Incoming, Limits, Outgoing, Reason, Wire};
 
 /// Time to say goodbye, inside the second that the contract gives.
 const GOODBYE: Duration = Duration::from_millis(700);
@@ -204,13 +204,13 @@ impl Session {
     }
 
     fn begin(&mut self, record: Record) {
-        self.in_flight.begin(record.id.offset);
         let shape = match self.settings.encoding {
             Encoding::Json => Shape::Json,
             Encoding::FlatJson => Shape::FlatJson,
             Encoding::Value => Shape::Value,
         };
         let options = Options { shape, int64_as_string: self.settings.int64_as_string };
+        self.in_flight.begin(record.clone(), options);
         self.pending = Some(Messages::new(record, options));
     }
 
@@ -269,18 +269,20 @@ impl Session {
     /// Queues one message of a record.
     fn send(&mut self, record: &Record, message: Message) {
         let offset = record.id.offset;
-        let samples = message.samples;
+        let Message { part, samples, .. } = message;
         let topic = self.topics.get(record.batch.origin(), message.point);
         let id = self.wire.carries_identity().then(|| {
             let mut text = Vec::with_capacity(64);
-            write_id(&record.id, message.part, &mut text);
+            write_id(&record.id, part, &mut text);
             String::from_utf8_lossy(&text).into_owned()
         });
         if self.in_flight.is_idle() && !self.outbox.is_pending() {
             self.last_progress = Instant::now();
         }
         let packet_id = match self.settings.qos {
-            Qos::AtLeastOnce => Some(self.in_flight.publish(Owner::Record { offset, samples })),
+            Qos::AtLeastOnce => {
+                Some(self.in_flight.publish(Owner::Record { offset, part, samples }))
+            }
             Qos::AtMostOnce => None,
         };
         let is_json = self.settings.encoding != Encoding::Value;
@@ -301,14 +303,14 @@ impl Session {
         }
         match queued {
             Ok(()) if packet_id.is_some() => {}
-            Ok(()) => self.in_flight.count(offset, samples, None),
+            Ok(()) => self.in_flight.count(offset, part, samples, None),
             Err(e) => {
                 let code = match e {
                     EncodeError::TooLarge { .. } => Code::RecordTooLarge,
                     EncodeError::TooLong(_) | EncodeError::Codec(_) => Code::RecordRejected,
                 };
                 let message = format!("{} to topic {topic}: {e}", record.id);
-                self.in_flight.count(offset, samples, Some(Refusal { code, message }));
+                self.in_flight.count(offset, part, samples, Some(Reason { code, message }));
             }
         }
     }

@@ -5,7 +5,6 @@ mod v5;
 
 use bytes::{Bytes, BytesMut};
 use lineside_core::FaultClass;
-use lineside_core::sink::Refusal;
 use lineside_crds::diagnostics::Code;
 use lineside_crds::model::MqttVersion;
 
@@ -111,9 +110,18 @@ pub enum AckAnswer {
     /// The broker has the message.
     Taken,
     /// It will never take it.
-    Rejected(Refusal),
+    Rejected(Reason),
     /// It does not take it now, or the connection is out of step.
     Failed(Ending),
+}
+
+/// Why a broker will never take a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reason {
+    /// `RecordRejected` or `RecordTooLarge`.
+    pub code: Code,
+    /// What it said.
+    pub message: String,
 }
 
 /// What the broker allows.

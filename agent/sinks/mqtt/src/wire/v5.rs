@@ -2,7 +2,6 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 use lineside_core::FaultClass;
-use lineside_core::sink::Refusal;
 use lineside_crds::diagnostics::Code;
 use rumqttc::v5::mqttbytes::v5::{
     ConnAck, Connect, ConnectProperties, ConnectReturnCode, Disconnect, DisconnectReasonCode,
@@ -12,7 +11,7 @@ use rumqttc::v5::mqttbytes::{Error, QoS};
 
 use super::{
     AckAnswer, DecodeError, EncodeError, Ending, Hello, Incoming, Limits, MAX_INCOMING, MAX_PACKET,
-    Outgoing, Wire, incomplete, with_reason,
+    Outgoing, Reason, Wire, incomplete, with_reason,
 };
 
 /// User property with the identity of the record (contracts, section 4).
@@ -210,7 +209,7 @@ fn answer(ack: &PubAck) -> AckAnswer {
         | R::NotAuthorized
         | R::TopicNameInvalid
         | R::PayloadFormatInvalid => {
-            AckAnswer::Rejected(Refusal { code: Code::RecordRejected, message })
+            AckAnswer::Rejected(Reason { code: Code::RecordRejected, message })
         }
     }
 }
