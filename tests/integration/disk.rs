@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use anyhow::Result;
 use lineside_tests::dir::TestDir;
 use lineside_tests::faults::device::Device;
 use lineside_tests::faults::judge::judge;
@@ -13,7 +14,6 @@ use lineside_tests::faults::lives::Around;
 use lineside_tests::faults::schedule::{Act, Outage};
 use lineside_tests::faults::volume::Volume;
 use lineside_tests::wait;
-use serde_json::Value;
 
 use crate::plant::SOON;
 
@@ -35,67 +35,126 @@ fn start(dir: &TestDir, state: &Path, around: Around) -> Line {
     Line::start(dir, device(dir), &setup).unwrap()
 }
 
-fn state(line: &Line) -> Option<String> {
-    Some(line.agent.lag().ok()?.pipeline(PIPELINE).ok()?.store.state.clone())
+/// State of the store, and the code that says why it is not well.
+fn state(line: &Line) -> Option<(String, Option<String>)> {
+    let store = line.agent.lag().ok()?.pipeline(PIPELINE).ok()?.store.clone();
+    Some((store.state, store.code))
 }
 
-/// Code and health of the pipeline, as `lineside status` has them.
-fn verdict(line: &Line) -> (String, String) {
+/// What is captured is on disk before it counts.
+fn is_well(line: &Line) -> bool {
+    state(line).is_some_and(|(state, _)| state == "Full")
+}
+
+/// Not well, for one of these reasons.
+fn is_degraded(line: &Line, codes: &[&str]) -> bool {
+    state(line).is_some_and(|(state, code)| {
+        state == "Degraded" && codes.iter().any(|known| code.as_deref() == Some(*known))
+    })
+}
+
+/// Health of the pipeline, as `lineside status` has it.
+fn health(line: &Line) -> String {
     let status = line.agent.status().unwrap();
     let all = status["pipelines"].as_array().unwrap();
-    let text = |v: &Value| v.as_str().unwrap_or_default().to_owned();
     let own = all.iter().find(|p| p["name"] == "all").unwrap();
-    (text(&own["code"]), text(&own["health"]))
+    own["health"].as_str().unwrap_or_default().to_owned()
 }
 
-/// The device goes on being asked as before: at half of its rate at least, since the machine is
-/// shared.
-fn polled(line: &Line, time: Duration) {
-    let before = line.devices[0].device.count();
-    let begin = Instant::now();
-    wait::while_true("time passes", time, || true).unwrap();
-    let polls = line.devices[0].device.count() - before;
-    let due = begin.elapsed().as_millis() / line.devices[0].interval.as_millis();
-    assert!(polls as u128 * 2 > due, "{polls} polls of {due} that were due");
-}
-
-/// Keeps the volume full for this long: what the agent frees is taken again.
-fn keep_full(volume: &Volume, line: &Line, time: Duration) {
-    let before = line.devices[0].device.count();
-    wait::while_true("the volume is full", time, || volume.fill().is_ok()).unwrap();
+/// The device was asked at half of its rate at least, since the machine is shared.
+fn asked(line: &Line, before: usize, time: Duration) {
     let polls = line.devices[0].device.count() - before;
     let due = time.as_millis() / line.devices[0].interval.as_millis();
     assert!(polls as u128 * 2 > due, "{polls} polls of {due} that were due");
 }
 
-#[test]
-fn a_full_disk_degrades_the_store_and_it_is_full_again_by_itself() {
-    let dir = TestDir::new("disk_full").unwrap();
+/// The device goes on being asked.
+fn polled(line: &Line, time: Duration) {
+    let before = line.devices[0].device.count();
+    let begin = Instant::now();
+    wait::while_true("time passes", time, || true).unwrap();
+    asked(line, before, begin.elapsed());
+}
+
+/// What befalls a disk, again and again until it is over: what the agent frees is taken again.
+struct Trouble {
+    begin: fn(&Volume) -> Result<()>,
+    end: fn(&Volume) -> Result<()>,
+    codes: &'static [&'static str],
+}
+
+impl Trouble {
+    fn last(&self, volume: &Volume, line: &Line, time: Duration) {
+        let before = line.devices[0].device.count();
+        let begin = Instant::now();
+        wait::while_true("the disk is in trouble", time, || (self.begin)(volume).is_ok()).unwrap();
+        asked(line, before, begin.elapsed());
+    }
+}
+
+/// The disk is in trouble and the sink away, then both are back: nothing is lost.
+fn outlive(test: &str, trouble: &Trouble) {
+    let dir = TestDir::new(test).unwrap();
     let at = dir.join("agent-state");
     let volume = Volume::mount(&dir, "volume", &at, SMALL).unwrap();
     let mut line = start(&dir, &at, volume.around().unwrap());
-    assert_eq!(state(&line).as_deref(), Some("Full"));
+    wait::until("the store is well", SOON, || is_well(&line)).unwrap();
     // With the sink there, segments that are delivered make room for new ones.
     line.act(Act::Begin(Outage::Cut)).unwrap();
     let begin = Instant::now();
-    while state(&line).as_deref() == Some("Full") {
-        keep_full(&volume, &line, Duration::from_millis(300));
-        assert!(begin.elapsed() < SOON, "never degraded");
+    while !is_degraded(&line, trouble.codes) {
+        trouble.last(&volume, &line, Duration::from_millis(300));
+        assert!(begin.elapsed() < SOON, "never degraded: {:?}", state(&line));
     }
-    println!("degraded after {:.1} s: {:?}", begin.elapsed().as_secs_f64(), verdict(&line));
-    keep_full(&volume, &line, Duration::from_secs(5));
-    assert_eq!(verdict(&line), ("LNS-4003".into(), "Degraded".into()));
-    volume.free().unwrap();
-    wait::until("the store is well", SOON, || state(&line).as_deref() == Some("Full")).unwrap();
-    line.act(Act::End(Outage::Cut)).unwrap();
+    println!("degraded after {:.1} s: {:?}", begin.elapsed().as_secs_f64(), state(&line));
+    trouble.last(&volume, &line, Duration::from_secs(5));
+    assert!(is_degraded(&line, trouble.codes), "{:?}", state(&line));
+    assert_eq!(health(&line), "Unavailable", "the sink is away as well");
+    (trouble.end)(&volume).unwrap();
+    let begin = Instant::now();
+    wait::until("the store is well", SOON, || is_well(&line)).unwrap();
+    println!("well {:.1} s after the trouble", begin.elapsed().as_secs_f64());
     // What came meanwhile was kept in memory and is on disk now: a kill does not cost it.
-    line.flow().unwrap();
     line.act(Act::Kill).unwrap();
+    line.act(Act::End(Outage::Cut)).unwrap();
     let found = judge(&line.settle().unwrap());
     println!("{found}");
     assert!(found.is_clean(), "{found}");
     assert_eq!(found.declared, 0, "{found}");
-    wait::until("the pipeline is well", SOON, || verdict(&line).1 == "Healthy").unwrap();
+    wait::until("the pipeline is well", SOON, || health(&line) == "Healthy").unwrap();
+}
+
+#[test]
+fn a_full_disk_costs_nothing_and_the_store_is_well_again_by_itself() {
+    let full = Trouble { begin: Volume::fill, end: Volume::free, codes: &["LNS-4010"] };
+    outlive("disk_full", &full);
+}
+
+#[test]
+fn a_disk_that_refuses_every_write_costs_nothing_and_the_store_is_well_again_by_itself() {
+    let refused = Trouble {
+        begin: |volume| volume.refuse_writes("store"),
+        end: |volume| volume.allow_writes("store"),
+        codes: &["LNS-4011", "LNS-4012"],
+    };
+    outlive("disk_refuses", &refused);
+}
+
+/// What the kernel does to a file system with errors (`errors=remount-ro`). It is not writable
+/// again before somebody has repaired it, so all that is asked for is that the agent goes on.
+#[test]
+fn a_file_system_that_becomes_read_only_stops_neither_polls_nor_deliveries() {
+    let dir = TestDir::new("disk_aborted").unwrap();
+    let at = dir.join("agent-state");
+    let volume = Volume::mount(&dir, "volume", &at, SMALL).unwrap();
+    let mut line = start(&dir, &at, volume.around().unwrap());
+    volume.abort().unwrap();
+    wait::until("the store says so", SOON, || is_degraded(&line, &["LNS-4011", "LNS-4012"]))
+        .unwrap();
+    println!("{:?}", state(&line));
+    polled(&line, Duration::from_secs(3));
+    line.flow().unwrap();
+    assert_eq!(health(&line), "Degraded");
 }
 
 #[test]
@@ -109,14 +168,12 @@ fn an_agent_on_a_read_only_disk_reads_and_delivers_and_keeps_once_it_may_write()
     volume.read_only().unwrap();
     line.agent.start_again().unwrap();
     line.flow().unwrap();
-    wait::until("the store says that it cannot write", SOON, || {
-        state(&line).is_some_and(|state| state != "Full")
-    })
-    .unwrap();
-    assert_eq!(verdict(&line), ("LNS-4003".into(), "Degraded".into()));
+    // The store cannot even be opened, or it is open and may not be written.
+    wait::until("the store says so", SOON, || is_degraded(&line, &["LNS-4011", "LNS-4013"]))
+        .unwrap();
     polled(&line, Duration::from_secs(2));
     volume.read_write().unwrap();
-    wait::until("the store is well", SOON, || state(&line).as_deref() == Some("Full")).unwrap();
+    wait::until("the store is well", SOON, || is_well(&line)).unwrap();
     line.act(Act::Begin(Outage::Cut)).unwrap();
     polled(&line, Duration::from_secs(3));
     line.act(Act::Kill).unwrap();

@@ -8,6 +8,7 @@
 )]
 
 mod argocd;
+mod backlog;
 mod cli;
 mod demo;
 mod disk;

@@ -35,8 +35,10 @@ pub struct Store {
     pub id: String,
     /// `Durable`, `Relaxed` or `Memory`.
     pub durability: String,
-    /// `Full`, or what else it is.
+    /// `Full`: what is captured is safe; else `Degraded`.
     pub state: String,
+    /// The diagnostics code while it is `Degraded`.
+    pub code: Option<String>,
     /// Bytes in use.
     pub bytes: u64,
     /// Most bytes.
@@ -118,7 +120,7 @@ mod tests {
     use super::{Gap, Lag};
 
     const PRINTED: &str = r#"{"pipelines":[{"pipeline":"default/all",
-        "store":{"id":"0f","durability":"Durable","state":"Full","bytes":4096,"limit":1073741824},
+        "store":{"id":"0f","durability":"Durable","state":"Full","code":null,"bytes":4096,"limit":1073741824},
         "gaps":[{"from":5,"to":9}],
         "sinks":[{"name":"broker","captured":10,"delivered":4,"buffered":2,"deadLettered":1,
                   "dropped":{"StoreFull":2,"Corrupt":1},"lagSeconds":0.5}]}]}"#;

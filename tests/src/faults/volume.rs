@@ -125,6 +125,36 @@ impl Volume {
         self.remount("remount,rw")
     }
 
+    /// The kernel finds an error: nothing can be written any more, also by whoever has a file
+    /// open, and only a repair ends it.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn abort(&self) -> Result<()> {
+        self.remount("remount,abort")
+    }
+
+    /// Every write below the folder `name` fails, also by whoever has a file open.
+    ///
+    /// # Errors
+    /// The folder is not there.
+    pub fn refuse_writes(&self, name: &str) -> Result<()> {
+        self.immutable("+i", name)
+    }
+
+    /// Ends [`Self::refuse_writes`].
+    ///
+    /// # Errors
+    /// The folder is not there.
+    pub fn allow_writes(&self, name: &str) -> Result<()> {
+        self.immutable("-i", name)
+    }
+
+    fn immutable(&self, how: &str, name: &str) -> Result<()> {
+        let chattr = tools::program("chattr")?;
+        run(Command::new(chattr).args(["-R", how]).arg(self.inside(name)?))
+    }
+
     fn remount(&self, how: &str) -> Result<()> {
         let words = self.enter()?;
         let (program, args) = words.split_first().context("a program")?;
@@ -172,5 +202,21 @@ mod tests {
         assert_eq!(refused.kind(), ErrorKind::ReadOnlyFilesystem);
         volume.read_write().unwrap();
         fs::write(&path, [2]).unwrap();
+    }
+
+    #[test]
+    fn whoever_has_a_file_open_cannot_write_when_writes_are_refused_or_the_kernel_found_an_error() {
+        let dir = TestDir::new("fault_volume_refuses").unwrap();
+        let volume = Volume::mount(&dir, "volume", &dir.join("mounted"), 8).unwrap();
+        let folder = volume.inside("folder").unwrap();
+        fs::create_dir(&folder).unwrap();
+        let mut file = fs::File::create(folder.join("file")).unwrap();
+        volume.refuse_writes("folder").unwrap();
+        assert!(file.write_all(&[1]).is_err());
+        assert!(fs::File::create(folder.join("other")).is_err());
+        volume.allow_writes("folder").unwrap();
+        file.write_all(&[1]).unwrap();
+        volume.abort().unwrap();
+        assert_eq!(file.write_all(&[1]).unwrap_err().kind(), ErrorKind::ReadOnlyFilesystem);
     }
 }
