@@ -17,6 +17,7 @@ pub mod api;
 pub mod crd;
 pub mod delivery;
 pub mod diagnostics;
+pub mod expression;
 mod labels;
 pub mod modbus;
 pub mod model;

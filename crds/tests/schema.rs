@@ -39,8 +39,9 @@ fn walk(schema: &Value, path: &str, times: u64, visit: &mut impl FnMut(&Value, &
 /// Objects that have every field of every kind, each away from its default.
 fn full() -> Vec<Value> {
     let user = include_str!("../testdata/good/full.yaml");
+    let transforms = include_str!("../testdata/good/transforms.yaml");
     let operator = include_str!("../testdata/broken/WrittenByOperator.yaml");
-    [yaml::values(user), yaml::values(operator)].concat()
+    [yaml::values(user), yaml::values(transforms), yaml::values(operator)].concat()
 }
 
 #[test]

@@ -12,6 +12,7 @@ pub mod agent_pool;
 pub mod device;
 pub mod pipeline;
 pub mod status;
+pub mod transform;
 
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};

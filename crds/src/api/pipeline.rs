@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Mode;
 use super::status::{Condition, Health, UNOBSERVED};
+use super::transform::TransformSpec;
 
 /// Default of `topic` for encodings with one message per device.
 pub const TOPIC_DEFAULT: &str = "lineside/{namespace}/{device}";
@@ -53,6 +54,14 @@ pub struct PipelineSpec {
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
     )]
     pub sources: Vec<SourceSpec>,
+    /// What happens to samples before they are kept: at most 32 steps, in this order, each with a
+    /// name of its own. Default: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 32),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
+    )]
+    pub transforms: Vec<TransformSpec>,
     /// Where samples go: 1 to 16 sinks, each with a name of its own. Each sink gets every
     /// sample, at its own speed.
     #[schemars(

@@ -195,6 +195,28 @@ registry! {
         "The state of an agent is kept either on a claimed volume or in an `emptyDir`."
         => "Write exactly one of `persistentVolumeClaim: {}` and `emptyDir: {}` in \
             `spec.stateVolume`, or remove `stateVolume` for a claim of 1Gi.";
+    1034 Error ExactlyOneTransform:
+        "A transform does one thing; several in one element would have no order."
+        => "Write exactly one of rename, scale, deadband, onChange, swingingDoor, window, filter \
+            and map, and further elements for further steps.";
+    // Transforms
+    1035 Error RenameStars:
+        "The `*` in `to` stands for what the `*` in `from` stood for, so both have one or none: \
+         else points would lose their names or share one."
+        => "Write `*` in both, for example `from: \"t_*\"` and `to: \"temperature/*\"`.";
+    1036 Error DeadbandUnclear:
+        "A deadband is either `absolute`, or a `percent` of a `span`."
+        => "Write `absolute: \"0.5\"`, or `percent: \"1\"` with `span: {low: \"0\", high: \"250\"}`.";
+    1037 Error DeadbandRange:
+        "`percent` lies between 0 and 100, and the low end of a span below its high end."
+        => "Correct the numbers, for example `percent: \"1\"` and `span: {low: \"0\", high: \
+            \"250\"}`.";
+    1038 Error ExpressionInvalid:
+        "The expression cannot be used. It is the part of CEL that is about one sample: the \
+         variables value, good, status, point, device and time, operators, and functions of \
+         text, numbers and times; without lists, macros and fields."
+        => "Correct it at the character that the message names; how-to/transforms.md has the \
+            functions.";
     // Connection strings
     1040 Error UrlSyntax:
         "The connection string cannot be read. Its form is \

@@ -11,8 +11,10 @@ use crate::api::agent_pool::POOL_DEFAULT;
 use crate::modbus;
 
 mod agent;
+mod transform;
 
 pub use agent::{Agent, AgentPool, Assignment, StateVolume};
+pub use transform::{NamePattern, Transform, TransformKind, WindowFunction};
 
 /// Namespace and name of one object; displayed as `namespace/name`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -169,6 +171,8 @@ pub struct Pipeline {
     pub mode: Mode,
     /// Which samples enter.
     pub sources: Vec<Source>,
+    /// What happens to them before they are kept, in order.
+    pub transforms: Vec<Transform>,
     /// Where they go.
     pub sinks: Vec<Sink>,
     /// How they are kept until delivered.

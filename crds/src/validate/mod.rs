@@ -5,6 +5,7 @@ mod device;
 mod pipeline;
 mod quantity;
 mod topic;
+mod transform;
 
 use std::collections::BTreeMap;
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::device::mode;
 use super::quantity;
 use super::topic::parse_topic;
+use super::transform::transforms;
 use super::{Judged, Meta};
 use crate::api::pipeline::{self as api, MqttSpec, PipelineSpec, SinkSpec, StoreSpec, TlsSpec};
 use crate::diagnostics::{Code, Diagnostic, FieldPath, Level};
@@ -30,6 +31,7 @@ pub(super) fn judge(meta: &Meta, spec: &PipelineSpec) -> Judged<Pipeline> {
         .enumerate()
         .filter_map(|(i, spec)| sink(spec, at.key("sinks").index(i), &mut findings))
         .collect();
+    let transforms = transforms(&spec.transforms, &at.key("transforms"), &mut findings);
     let store = store(spec.store.as_ref(), &at, &mut findings);
     let refused = findings.iter().any(|f| f.code.level() == Level::Error);
     let object = (!refused).then(|| Pipeline {
@@ -38,6 +40,7 @@ pub(super) fn judge(meta: &Meta, spec: &PipelineSpec) -> Judged<Pipeline> {
         generation: meta.generation,
         mode: mode(spec.mode),
         sources: spec.sources.iter().map(source).collect(),
+        transforms,
         sinks,
         store,
     });

@@ -1,0 +1,87 @@
+//! Parts of a time in UTC, as CEL counts them.
+
+/// A part of a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    FullYear,
+    /// From 0.
+    Month,
+    /// Day of the month, from 1.
+    Date,
+    /// From 0, Sunday.
+    DayOfWeek,
+    Hours,
+    Minutes,
+    Seconds,
+    Milliseconds,
+}
+
+impl Part {
+    /// Of nanoseconds since 1970-01-01T00:00:00Z.
+    pub(super) fn of(self, nanos: i64) -> i64 {
+        let seconds = nanos.div_euclid(1_000_000_000);
+        let days = seconds.div_euclid(86_400);
+        let of_day = seconds.rem_euclid(86_400);
+        match self {
+            Self::FullYear => civil(days).0,
+            Self::Month => civil(days).1 - 1,
+            Self::Date => civil(days).2,
+            // The first of January 1970 was a Thursday.
+            Self::DayOfWeek => (days + 4).rem_euclid(7),
+            Self::Hours => of_day / 3600,
+            Self::Minutes => of_day / 60 % 60,
+            Self::Seconds => of_day % 60,
+            Self::Milliseconds => nanos.rem_euclid(1_000_000_000) / 1_000_000,
+        }
+    }
+}
+
+/// Year, month and day, both from 1, of a day counted from 1970-01-01. Years begin in March here,
+/// so that the leap day is the last of its year; 400 years are 146,097 days.
+fn civil(days: i64) -> (i64, i64, i64) {
+    let from_march_0000 = days + 719_468;
+    let era = from_march_0000.div_euclid(146_097);
+    let day_of_era = from_march_0000.rem_euclid(146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    (era * 400 + year_of_era + i64::from(month <= 2), month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_day_of_800_years_follows_the_one_before() {
+        let length = |year: i64, month: i64| match month {
+            2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
+            2 => 28,
+            4 | 6 | 9 | 11 => 30,
+            _ => 31,
+        };
+        let (mut year, mut month, mut day) = (1600, 1, 1);
+        for days in -135_140..157_054 {
+            assert_eq!(civil(days), (year, month, day));
+            day += 1;
+            if day > length(year, month) {
+                (month, day) = (month + 1, 1);
+            }
+            if month > 12 {
+                (year, month) = (year + 1, 1);
+            }
+        }
+        assert_eq!((year, month, day), (2400, 1, 1));
+    }
+
+    #[test]
+    fn a_time_before_1970_has_its_parts_too() {
+        let nanos = -1;
+        let parts = [Part::FullYear, Part::Hours, Part::Seconds, Part::Milliseconds];
+        assert_eq!(parts.map(|p| p.of(nanos)), [1969, 23, 59, 999]);
+        assert_eq!(Part::DayOfWeek.of(nanos), 3);
+    }
+}
