@@ -30,6 +30,8 @@ codes! {
     GOOD = 0x0000_0000, "Good";
     /// The last value that was good; the source no longer updates it.
     UNCERTAIN_LAST_USABLE_VALUE = 0x4090_0000, "UncertainLastUsableValue";
+    /// Made of several values, of which fewer were Good than it takes.
+    UNCERTAIN_DATA_SUB_NORMAL = 0x40A4_0000, "UncertainDataSubNormal";
     /// A fault inside the agent.
     BAD_INTERNAL_ERROR = 0x8002_0000, "BadInternalError";
     /// A low level communication error: the peer broke the protocol.
@@ -54,6 +56,8 @@ codes! {
     BAD_DEVICE_FAILURE = 0x808B_0000, "BadDeviceFailure";
     /// The source is not operational because it was taken out of service.
     BAD_OUT_OF_SERVICE = 0x808D_0000, "BadOutOfService";
+    /// There is nothing that a result could be made of.
+    BAD_NO_DATA = 0x809B_0000, "BadNoData";
 }
 
 impl StatusCode {
