@@ -146,3 +146,84 @@ impl RealFile {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_there_is_not_created_and_one_that_is_not_is_not_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        let kind = |how| RealFs.open(&path, how).err().map(|e| e.kind());
+        assert_eq!(kind(Open::ReadWrite), Some(io::ErrorKind::NotFound));
+        assert_eq!(kind(Open::CreateNew), None);
+        assert_eq!(kind(Open::CreateNew), Some(io::ErrorKind::AlreadyExists));
+        assert_eq!((kind(Open::ReadWrite), kind(Open::Read)), (None, None));
+    }
+
+    #[test]
+    fn reads_end_at_the_end_of_the_file_and_allocated_bytes_are_zero() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = RealFs.open(&dir.path().join("a"), Open::CreateNew).unwrap();
+        file.write_at(b"abc", 1).unwrap();
+        file.allocate(2).unwrap();
+        assert_eq!(file.len().unwrap(), 4, "allocation never cuts");
+        file.allocate(6).unwrap();
+        file.sync_data().unwrap();
+        let mut buffer = [9; 8];
+        assert_eq!(file.read_at(&mut buffer, 0).unwrap(), 6);
+        assert_eq!(&buffer[..6], b"\0abc\0\0");
+        assert_eq!(file.read_at(&mut buffer, 6).unwrap(), 0);
+        file.set_len(1).unwrap();
+        assert_eq!(file.len().unwrap(), 1);
+    }
+
+    #[test]
+    fn zeros_stand_in_for_blocks_that_cannot_be_reserved() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        fs::write(&path, [7]).unwrap();
+        let file = RealFile(OpenOptions::new().read(true).write(true).open(&path).unwrap());
+        let len = ZEROS.len() as u64 + 5;
+        file.extend_by_zeros(len).unwrap();
+        let bytes = fs::read(&path).unwrap();
+        assert_eq!((bytes.len() as u64, bytes[0]), (len, 7));
+        assert!(bytes[1..].iter().all(|b| *b == 0));
+    }
+
+    #[test]
+    fn names_are_sorted_and_directories_come_and_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let sub = dir.path().join("c");
+        RealFs.create_dir(&sub).unwrap();
+        RealFs.create_dir(&sub).unwrap();
+        for name in ["b", "a"] {
+            RealFs.open(&dir.path().join(name), Open::CreateNew).unwrap();
+        }
+        assert!(RealFs.create_dir(&dir.path().join("a")).is_err(), "a file is no directory");
+        assert_eq!(RealFs.list(dir.path()).unwrap(), ["a", "b", "c"]);
+        RealFs.rename(&dir.path().join("a"), &dir.path().join("b")).unwrap();
+        RealFs.remove_dir(&sub).unwrap();
+        RealFs.sync_dir(dir.path()).unwrap();
+        assert_eq!(RealFs.list(dir.path()).unwrap(), ["b"]);
+    }
+
+    #[test]
+    fn a_lock_is_refused_while_it_is_held() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let held = RealFs.lock(&path).unwrap();
+        let refused = RealFs.lock(&path).err().map(|e| e.kind());
+        assert_eq!(refused, Some(io::ErrorKind::WouldBlock));
+        drop(held);
+        RealFs.lock(&path).unwrap();
+    }
+
+    #[test]
+    fn the_space_of_a_volume_is_plausible() {
+        let dir = tempfile::tempdir().unwrap();
+        let space = RealFs.space(dir.path()).unwrap();
+        assert!(space.total >= space.available && space.total > 0, "{space:?}");
+    }
+}

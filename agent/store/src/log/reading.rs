@@ -33,6 +33,8 @@ struct Part {
     first: u64,
     /// Its records lie below.
     end: u64,
+    /// Its frames end here at the latest; behind it lies what was never committed.
+    length: u64,
     generation: u64,
 }
 
@@ -89,6 +91,7 @@ impl Log {
                     path: segment::path(&self.dir, segment.first.offset),
                     first: segment.first.offset,
                     end: state.end_of_segment(i).offset,
+                    length: segment.bytes,
                     generation: segment.generation,
                 })
             })
@@ -178,7 +181,8 @@ impl Reading {
         let seal = &self.log.seal;
         let resume = self.resume.filter(|r| r.segment == part.first);
         let mut next = resume.map_or(part.first, |r| r.offset).max(part.first);
-        let mut scan = Scan::new(&*file, seal, resume.map_or(0, |r| r.position), file.len()?);
+        let length = file.len()?.min(part.length);
+        let mut scan = Scan::new(&*file, seal, resume.map_or(0, |r| r.position), length);
         while let Some(spot) = scan.next()? {
             let header = spot.found.header;
             if header.kind == Kind::Head {

@@ -178,7 +178,8 @@ impl Log {
         result.map(|()| true)
     }
 
-    fn write_round(&self, writer: &mut Writer, round: Vec<Write>, now: Now) -> io::Result<()> {
+    fn write_round(&self, writer: &mut Writer, mut round: Vec<Write>, now: Now) -> io::Result<()> {
+        set_gap_starts(&mut round, now.unix);
         self.clear_litter(writer)?;
         self.persist_meta(writer, None)?;
         self.persist_cursors(writer, |sink| sink.is_new)?;
@@ -198,7 +199,6 @@ impl Log {
                 self.define(writer, *number, origin)?;
             }
             let mut header = write.header;
-            header.gap_from = write.gap_from.unwrap_or(now.unix);
             header.committed_to = writer.durable;
             self.seal.put(&mut buffer, &header, &write.payload);
             writer.written = Place { offset: header.offset, number: header.number }
@@ -505,6 +505,16 @@ impl Log {
         self.state().handed_limit = meta.reserved;
         writer.meta_on_disk = Some(meta);
         Ok(())
+    }
+}
+
+/// From when on data is missing if a record is the last one that survives: not later than what
+/// comes behind it in the same round, of which a power cut may leave nothing.
+fn set_gap_starts(round: &mut [Write], now: UnixNanos) {
+    let mut behind = now;
+    for write in round.iter_mut().rev() {
+        write.header.gap_from = write.gap_from.map_or(behind, |asked| asked.min(behind));
+        behind = write.header.gap_from.min(write.header.captured_at);
     }
 }
 

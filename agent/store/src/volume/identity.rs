@@ -33,6 +33,11 @@ impl Identity {
                 let random = || RandomState::new().hash_one(0u8);
                 let both = u128::from(random()) << 64 | u128::from(random());
                 let made = Self { id: given.unwrap_or(both.to_be_bytes()), streams: 0 };
+                // The directory is new, too; without its own entry all in it is lost.
+                if let Some(parent) = dir.parent() {
+                    let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+                    fs.sync_dir(parent).map_err(StoreError::io("sync", parent))?;
+                }
                 made.write(fs, dir)?;
                 Ok(made)
             }
