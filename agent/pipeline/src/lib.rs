@@ -10,6 +10,7 @@
 //! When to reconnect is decided here and nowhere else.
 
 pub mod backoff;
+pub mod clock;
 pub mod device;
 pub mod engine;
 pub mod health;
@@ -24,6 +25,7 @@ pub mod sink;
 pub mod snapshot;
 pub mod stream;
 pub mod tap;
+pub mod transform;
 
 pub use engine::{Desired, Engine, Parts};
 pub use snapshot::Snapshot;
