@@ -29,8 +29,9 @@ fn files(folder: &str) -> Vec<(String, String)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata").join(folder);
     let mut files: Vec<_> = std::fs::read_dir(folder)
         .unwrap()
-        .map(|entry| {
-            let path = entry.unwrap().path();
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
+        .map(|path| {
             let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
             (name, std::fs::read_to_string(path).unwrap())
         })
@@ -81,6 +82,20 @@ fn good_files_have_no_problem_and_a_cluster_takes_them() {
                 let checked = schema::check::check(&schema::status(kind), status, &at);
                 assert!(checked.problems.is_empty(), "{name}: {:#?}", checked.problems);
             }
+        }
+    }
+}
+
+#[test]
+fn the_examples_have_no_problem_and_a_cluster_takes_them() {
+    for folder in ["demo", "first", "transforms"] {
+        let texts = files(&format!("../../examples/{folder}"));
+        let text = texts.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>().join("\n---\n");
+        let (documents, problems) = load(folder, &text);
+        assert!(problems.is_empty(), "{problems:#?}");
+        assert!(documents.iter().all(|d| d.object.is_some()), "{folder}");
+        for value in yaml::values(&text) {
+            assert!(cluster_accepts(&value), "{folder}: {value}");
         }
     }
 }
