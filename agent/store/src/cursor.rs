@@ -15,7 +15,10 @@ use crate::settled::{Place, Settled};
 pub(crate) const MAX_RANGES: usize = 1024;
 
 /// Most begun thinned segments that are remembered.
-const MAX_THINNED: usize = 128;
+const MAX_THINNED: usize = 96;
+
+/// Most dead letters that can go between two writes of the cursor.
+pub(crate) const MAX_GONE: usize = 64;
 
 /// Longest configuration of a sink that is kept with its cursor, in bytes.
 pub const MAX_CONFIGURATION: usize = 16 * 1024;
@@ -47,6 +50,11 @@ pub(crate) struct Cursor {
     /// For each thinned segment that was begun, by its first offset, the thinned samples that
     /// are in the totals.
     pub(crate) thinned_passed: BTreeMap<u64, u64>,
+    /// Where the sink was taken out of its pipeline: nothing from there on is for it.
+    pub(crate) frozen_at: Option<Place>,
+    /// Dead letters, by offset and part, that the totals no longer count and whose file may
+    /// still have them.
+    pub(crate) gone: Vec<(u64, Option<u32>)>,
 }
 
 impl Cursor {
@@ -62,12 +70,41 @@ impl Cursor {
             dropped: BTreeMap::new(),
             suspects: Suspects::default(),
             thinned_passed: BTreeMap::new(),
+            frozen_at: None,
+            gone: Vec::new(),
+        }
+    }
+
+    /// Nothing from `place` on is for the sink.
+    pub(crate) fn freeze(&mut self, place: Place) {
+        self.frozen_at.get_or_insert(place);
+    }
+
+    /// From `place` on everything is for the sink again; what came in between never was.
+    pub(crate) fn thaw(&mut self, place: Place) {
+        if let Some(frozen) = self.frozen_at.take() {
+            self.joined += self.settled.settle(frozen, place);
+        }
+    }
+
+    /// Whether everything that is for the sink is settled.
+    pub(crate) fn is_done(&self) -> bool {
+        self.frozen_at.is_some_and(|frozen| self.settled.floor().offset >= frozen.offset)
+    }
+
+    /// Settles a part of the log as far as it is for the sink; gives the samples that were not
+    /// settled before. They are the caller's to count.
+    pub(crate) fn settle(&mut self, start: Place, end: Place) -> u64 {
+        match self.frozen_at {
+            Some(frozen) if start.offset >= frozen.offset => 0,
+            Some(frozen) if end.offset > frozen.offset => self.settled.settle(start, frozen),
+            _ => self.settled.settle(start, end),
         }
     }
 
     /// Settles a part of the log; what of it was not settled is dropped.
     pub(crate) fn drop_part(&mut self, start: Place, end: Place, reason: DropReason) -> u64 {
-        let samples = self.settled.settle(start, end);
+        let samples = self.settle(start, end);
         self.count_dropped(reason, samples);
         samples
     }
@@ -90,7 +127,8 @@ impl Cursor {
 
     /// The books, when the log's next record has `next` samples before it.
     pub(crate) fn ledger(&self, next: u64) -> Ledger {
-        let captured = next.saturating_sub(self.joined);
+        let end = self.frozen_at.map_or(next, |frozen| frozen.number.min(next));
+        let captured = end.saturating_sub(self.joined);
         Ledger {
             captured,
             delivered: self.delivered,
@@ -120,6 +158,15 @@ impl Cursor {
         for (segment, samples) in self.thinned_passed.iter().rev().take(MAX_THINNED) {
             put_varint(&mut out, *segment);
             put_varint(&mut out, *samples);
+        }
+        out.push(u8::from(self.frozen_at.is_some()));
+        let frozen = self.frozen_at.unwrap_or_default();
+        put_varint(&mut out, frozen.offset);
+        put_varint(&mut out, frozen.number);
+        put_varint(&mut out, self.gone.len() as u64);
+        for (offset, part) in &self.gone {
+            put_varint(&mut out, *offset);
+            put_varint(&mut out, part.map_or(0, |p| u64::from(p) + 1));
         }
         // Places as distances, so that a thousand ranges fit a slot.
         let mut before = Place::default();
@@ -152,6 +199,15 @@ impl Cursor {
         for _ in 0..reader.varint("thinned")? {
             thinned_passed.insert(reader.varint("thinned")?, reader.varint("thinned")?);
         }
+        let frozen = reader.u8("frozen")? == 1;
+        let at = Place { offset: reader.varint("frozen")?, number: reader.varint("frozen")? };
+        let frozen_at = Some(at).filter(|_| frozen);
+        let mut gone = Vec::new();
+        for _ in 0..reader.varint("gone")? {
+            let (offset, part) = (reader.varint("gone")?, reader.varint("gone")?);
+            let part = part.checked_sub(1).map(u32::try_from);
+            gone.push((offset, part.transpose().map_err(|_| BadField("gone"))?));
+        }
         let mut before = Place::default();
         let floor = place(&mut reader, &mut before)?;
         let mut ranges = Vec::new();
@@ -170,6 +226,8 @@ impl Cursor {
             dropped,
             suspects,
             thinned_passed,
+            frozen_at,
+            gone,
         })
     }
 }
@@ -210,6 +268,8 @@ mod tests {
         for segment in 0..MAX_THINNED as u64 {
             cursor.thinned_passed.insert(u64::MAX - segment, u64::MAX);
         }
+        cursor.freeze(Place { offset: u64::MAX, number: u64::MAX });
+        cursor.gone = vec![(u64::MAX, Some(u32::MAX)); MAX_GONE];
         for range in 1..=MAX_RANGES as u64 {
             let step = |by: u64| Place {
                 offset: start.offset + by * 40_000,
@@ -235,6 +295,21 @@ mod tests {
         assert!(ledger.balances());
         cursor.delivered += 1;
         assert!(!cursor.balances());
+    }
+
+    #[test]
+    fn a_frozen_sink_gets_nothing_newer_and_later_what_is_new_then() {
+        let place = |offset: u64| Place { offset, number: offset * 10 };
+        let mut cursor = Cursor::new("a".into(), Vec::new().into(), place(0));
+        cursor.freeze(place(5));
+        assert_eq!(cursor.ledger(90).captured, 50);
+        assert_eq!(cursor.drop_part(place(3), place(9), DropReason::StoreFull), 20);
+        assert!(!cursor.is_done());
+        assert_eq!(cursor.drop_part(place(0), place(3), DropReason::StoreFull), 30);
+        assert!(cursor.is_done() && cursor.ledger(90).buffered == 0);
+        cursor.thaw(place(9));
+        assert!(cursor.balances());
+        assert_eq!((cursor.ledger(120).captured, cursor.ledger(120).buffered), (80, 30));
     }
 
     proptest! {

@@ -88,30 +88,13 @@ impl Definitions {
         (number, true)
     }
 
-    /// Takes in what a file has.
-    pub(crate) fn insert(&mut self, number: u32, origin: Arc<Origin>) {
-        self.next = self.next.max(number.saturating_add(1));
-        if let std::collections::hash_map::Entry::Vacant(entry) = self.by_number.entry(number) {
-            self.by_path.entry(origin.path.clone()).or_default().push(number);
-            entry.insert(origin);
-        }
-    }
-
     /// Numbers below this are never given again.
     pub(crate) fn not_below(&mut self, next: u32) {
         self.next = self.next.max(next);
     }
 
-    pub(crate) fn next(&self) -> u32 {
-        self.next
-    }
-
     pub(crate) fn get(&self, number: u32) -> Option<&Arc<Origin>> {
         self.by_number.get(&number)
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.by_number.len()
     }
 
     /// Forgets all but those for which `keep` says true.
@@ -122,13 +105,6 @@ impl Definitions {
             numbers.retain(|n| by_number.contains_key(n));
             !numbers.is_empty()
         });
-    }
-
-    /// All of them, by number.
-    pub(crate) fn all(&self) -> Vec<(u32, Arc<Origin>)> {
-        let mut all: Vec<_> = self.by_number.iter().map(|(n, o)| (*n, o.clone())).collect();
-        all.sort_unstable_by_key(|(number, _)| *number);
-        all
     }
 }
 

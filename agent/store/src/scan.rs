@@ -34,11 +34,42 @@ pub(crate) struct Scan<'a> {
     end: u64,
     buffer: Vec<u8>,
     buffer_at: u64,
+    /// Blocks that the disk does not give read as zeros.
+    lenient: bool,
 }
+
+/// What a disk gives or refuses at once.
+const BLOCK: usize = 4096;
 
 impl<'a> Scan<'a> {
     pub(crate) fn new(file: &'a dyn File, seal: &'a Seal, position: u64, end: u64) -> Self {
-        Self { file, seal, position, end, buffer: Vec::new(), buffer_at: position }
+        Self { file, seal, position, end, buffer: Vec::new(), buffer_at: position, lenient: false }
+    }
+
+    /// Reads what the disk does not give as zeros, which are no frame.
+    pub(crate) fn leniently(self, lenient: bool) -> Self {
+        Self { lenient, ..self }
+    }
+
+    fn fill(&mut self) -> io::Result<usize> {
+        match self.file.read_at(&mut self.buffer, self.buffer_at) {
+            Err(_) if self.lenient => {}
+            other => return other,
+        }
+        let mut filled = 0;
+        while filled < self.buffer.len() {
+            let at = self.buffer_at + filled as u64;
+            let most = BLOCK - (at % BLOCK as u64) as usize;
+            let until = (filled + most).min(self.buffer.len());
+            let Some(block) = self.buffer.get_mut(filled..until) else { break };
+            match self.file.read_at(block, at) {
+                Ok(got) if got < block.len() => return Ok(filled + got),
+                Ok(_) => {}
+                Err(_) => block.fill(0),
+            }
+            filled = until;
+        }
+        Ok(filled)
     }
 
     /// Makes `count` bytes from `at` on available, or as many as there are.
@@ -54,7 +85,7 @@ impl<'a> Scan<'a> {
                 let most = usize::try_from(self.end.saturating_sub(at)).unwrap_or(usize::MAX);
                 self.buffer.resize(count.max(CHUNK.min(most)), 0);
                 self.buffer_at = at;
-                let got = self.file.read_at(&mut self.buffer, at)?;
+                let got = self.fill()?;
                 self.buffer.truncate(got);
                 0
             }

@@ -17,6 +17,9 @@ use crate::settled::Place;
 /// Memory of a pending record besides its payload and its batch.
 const OVERHEAD: usize = 256;
 
+/// Most bytes that are kept free for devices that passed at once.
+const MOST_SPARE: u64 = 256 * 1024;
+
 /// Room in a new segment that its head and the last frame that does not fit leave unused.
 const HEAD_ROOM: u64 = 1024;
 
@@ -129,6 +132,26 @@ impl Log {
             decided.extend(receipt.map(|r| (r, false)));
         }
         (Appended::Taken(state.next.offset.saturating_sub(1)), decided)
+    }
+
+    /// Whether the devices have to wait (`overflow: Backpressure`): there is hardly room left.
+    /// Many devices may pass at once, so it is said before the last byte.
+    pub fn presses(&self) -> bool {
+        let state = self.state();
+        if state.settings.overflow != Overflow::Backpressure {
+            return false;
+        }
+        let spare = (state.settings.max_bytes / 16).min(MOST_SPARE);
+        state.pending_bytes > self.shared.options.pending_bytes / 2 || !state.has_room_for(spare)
+    }
+
+    /// Counts samples that the caller could not wait with after [`Appended::Full`] as dropped.
+    pub fn refuse(&self, samples: u64, captured_at: UnixNanos) {
+        let mut state = self.state();
+        state.captured += samples;
+        state.drop_next(samples, captured_at, DropReason::StoreFull);
+        drop(state);
+        self.shared.wake();
     }
 
     /// Notes that the times taken so far by a clock that was not set are wrong: `delta`

@@ -29,6 +29,13 @@ impl Log {
                 if fits || !drops {
                     return Ok(());
                 }
+                if state.settings.overflow == Overflow::Thin {
+                    drop(state);
+                    if self.thin_one(writer)? {
+                        continue;
+                    }
+                    state = self.state();
+                }
                 let Some(victim) = state.oldest_droppable() else { return Ok(()) };
                 let doomed = state.give_up(victim, DropReason::StoreFull);
                 writer.doomed.extend(doomed);
@@ -148,7 +155,7 @@ impl Log {
 
 impl State {
     /// Whether no sink may have an unsettled record of the segment; the newest one stays.
-    fn is_droppable(&self, index: usize) -> bool {
+    pub(super) fn is_droppable(&self, index: usize) -> bool {
         let Some(segment) = self.segments.get(index) else { return false };
         let end = self.end_of_segment(index);
         index + 1 < self.segments.len()

@@ -2,15 +2,20 @@
 
 use std::sync::Arc;
 
-use lineside_core::UnixNanos;
-use lineside_core::sink::{Outcome, Record, RecordId};
-use lineside_crds::model::Drain;
+use lineside_core::sink::{Outcome, Record, RecordId, Refusal};
+use lineside_core::{Batch, UnixNanos};
+use lineside_crds::diagnostics::Code;
 
+use super::letters::{Limits, Retried};
 use super::session::{Found, SinkState, View, Which, advance};
 use super::{Log, Now, Reading, State};
 use crate::entry::{Content, Entry};
+use crate::frame::Seal;
 use crate::ledger::{DropReason, Ledger};
 use crate::settled::Place;
+
+/// Sessions that a record has to have broken when it was alone, before it is suspected.
+const SUSPECTED: u32 = 3;
 
 /// The answer to a session that asks for a record.
 pub enum Take {
@@ -30,7 +35,8 @@ pub enum Take {
 }
 
 enum Step {
-    Record(Entry, Arc<lineside_core::Batch>, Which),
+    Letter(Retried),
+    Record(Entry, Arc<Batch>, Which),
     Read(Which),
     Wait,
     WaitUntil(UnixNanos),
@@ -50,13 +56,12 @@ impl Log {
     pub fn take(self: &Arc<Self>, sink: &str, now: Now) -> Take {
         let mut state = self.state();
         match state.step(sink, now) {
+            Step::Letter(Retried { key, batch, .. }) => {
+                let record = Record { id: self.id(key.0, key.1), batch };
+                Take::Record { record, historical: true }
+            }
             Step::Record(entry, batch, which) => {
-                let id = RecordId {
-                    store: self.shared.id.clone(),
-                    stream: self.stream,
-                    offset: entry.place.offset,
-                    part: None,
-                };
+                let id = self.id(entry.place.offset, None);
                 let historical = which == Which::Backlog;
                 Take::Record { record: Record { id, batch }, historical }
             }
@@ -72,18 +77,23 @@ impl Log {
     /// Says what became of a record that the session was handed. A record settled twice counts
     /// once.
     pub fn settle(&self, sink: &str, offset: u64, outcome: &Outcome) {
-        let waited = self.state().settle(sink, offset, outcome);
+        let waited = self.state().settle(&self.seal, sink, offset, outcome);
         // One that waits for room among what is in flight goes on.
         if waited {
             self.changed();
         }
     }
 
-    /// Ends a session. `connected`: the remote had accepted it.
-    pub fn session_ended(&self, sink: &str, connected: bool) {
+    pub(super) fn id(&self, offset: u64, part: Option<u32>) -> RecordId {
+        RecordId { store: self.shared.id.clone(), stream: self.stream, offset, part }
+    }
+
+    /// Ends a session. `accused`: it had connected and the remote broke it off in a way that may
+    /// be the fault of a record that was on its way.
+    pub fn session_ended(&self, sink: &str, accused: bool) {
         let mut state = self.state();
         let Some(sink) = state.sinks.get_mut(sink) else { return };
-        sink.judge_session(connected);
+        sink.judge_session(accused);
         sink.end_session();
     }
 }
@@ -113,11 +123,15 @@ impl State {
     }
 
     fn step(&mut self, name: &str, now: Now) -> Step {
+        self.seen_at = now.unix;
         let backlog_rate = self.live_rate.saturating_mul(2);
         let Some((sink, mut view)) = self.sink_and_view(name, now) else { return Step::Wait };
         if sink.session == 0 || !sink.has_room() {
             sink.waits_for_room = true;
             return Step::Wait;
+        }
+        if let Some(retried) = sink.next_retried() {
+            return Step::Letter(retried);
         }
         let mut wait_until = None;
         for which in [Which::Live, Which::Backlog] {
@@ -128,7 +142,7 @@ impl State {
                 wait_until = Some(at);
                 continue;
             }
-            match advance(sink, which, &mut view) {
+            match advance_past_suspect(sink, which, &mut view) {
                 Found::Record(entry, batch) => {
                     sink.hand_out(&entry, &batch);
                     if which == Which::Backlog {
@@ -152,14 +166,19 @@ impl State {
     }
 
     /// Whether a feed waits for it.
-    fn settle(&mut self, name: &str, offset: u64, outcome: &Outcome) -> bool {
+    fn settle(&mut self, seal: &Seal, name: &str, offset: u64, outcome: &Outcome) -> bool {
+        let limits = Limits::new(self.settings.max_bytes, self.seen_at);
         let Some(sink) = self.sinks.get_mut(name) else { return false };
         let Some(handed) = sink.handed.remove(&offset) else { return false };
         sink.in_session.remove(&offset);
         let waited = std::mem::take(&mut sink.waits_for_room);
+        if let Some(key) = handed.letter {
+            sink.settle_letter(key, outcome.delivered, outcome.skipped);
+            return waited;
+        }
         let (start, end) = (handed.place, handed.place.after(handed.samples));
         // What overflow or rot took meanwhile is in the books already.
-        let samples = sink.cursor.settled.settle(start, end);
+        let samples = sink.cursor.settle(start, end);
         sink.dirty = true;
         // A sink that miscounts must not unbalance the books: what it does not account for was
         // not delivered.
@@ -167,8 +186,10 @@ impl State {
         let skipped = outcome.skipped.min(samples - delivered);
         sink.cursor.delivered += delivered;
         sink.cursor.count_dropped(DropReason::NotEncodable, skipped);
-        sink.cursor.count_dropped(DropReason::Rejected, samples - delivered - skipped);
-        sink.progressed(offset);
+        let rejected = samples - delivered - skipped;
+        let batch = handed.batch.as_ref();
+        sink.bury(seal, start, batch, &outcome.refusals, rejected, limits);
+        sink.progressed(offset, seal, limits);
         self.forget_delivered();
         waited
     }
@@ -231,7 +252,10 @@ pub(super) fn oldest(max_age: Option<std::time::Duration>, now: Now) -> Option<U
 
 impl SinkState {
     /// A record was settled: suspicion gives way.
-    fn progressed(&mut self, offset: u64) {
+    fn progressed(&mut self, offset: u64, seal: &Seal, limits: Limits) {
+        if let Some((entry, batch)) = self.put_off.take_if(|(e, _)| e.place.offset != offset) {
+            self.convict(&entry, &batch, seal, limits);
+        }
         let suspects = &mut self.cursor.suspects;
         if suspects.alone.is_some_and(|(alone, _)| alone == offset) {
             suspects.alone = None;
@@ -240,22 +264,52 @@ impl SinkState {
         suspects.at_once = suspects.at_once.and_then(|n| n.checked_mul(2)).filter(|n| *n <= 1024);
     }
 
-    /// A session that had connected and ended without progress accuses what it was handed.
-    fn judge_session(&mut self, connected: bool) {
-        let Some(&first) = self.in_session.first().filter(|_| connected) else { return };
+    /// A session that was broken off without progress accuses what it was handed. First half of
+    /// that is handed to the next, down to a single record. One that was alone three times is put
+    /// off: if another record fares no better, it is the remote and not the record.
+    fn judge_session(&mut self, accused: bool) {
+        let Some(&first) = self.in_session.first().filter(|_| accused) else { return };
         self.dirty = true;
         let suspects = &mut self.cursor.suspects;
         if self.in_session.len() > 1 {
-            suspects.at_once = Some((self.in_session.len() as u32 / 2).max(1));
+            let half = u32::try_from(self.in_session.len() / 2).unwrap_or(u32::MAX);
+            suspects.at_once = Some(half.max(1));
             suspects.alone = None;
             return;
         }
         suspects.at_once = Some(1);
-        let times = suspects.alone.filter(|(offset, _)| *offset == first).map_or(0, |(_, n)| n);
-        suspects.alone = Some((first, times + 1));
+        suspects.alone = match suspects.alone {
+            Some((offset, times)) if offset == first => Some((first, times + 1)),
+            Some((_, times)) if times >= SUSPECTED => None,
+            _ => Some((first, 1)),
+        };
     }
 
-    pub(super) fn set_drain(&mut self, drain: Drain) {
-        self.drain = drain;
+    /// Another record was taken where this one broke session after session.
+    fn convict(&mut self, entry: &Entry, batch: &Arc<Batch>, seal: &Seal, limits: Limits) {
+        self.handed.remove(&entry.place.offset);
+        let samples = self.cursor.settle(entry.place, entry.end());
+        let message = "the remote broke the connection whenever it was sent, and takes others";
+        let all = (0..batch.len() as u32).collect();
+        let refusal = Refusal::new(Code::RecordPoisonous, message, None, all);
+        self.bury(seal, entry.place, Some(batch), &[refusal], samples, limits);
+        self.cursor.suspects.alone = None;
+        self.dirty = true;
+    }
+}
+
+/// As [`advance`], but a record that is put off is passed over.
+fn advance_past_suspect(sink: &mut SinkState, which: Which, view: &mut View<'_>) -> Found {
+    loop {
+        let found = advance(sink, which, view);
+        let Found::Record(entry, batch) = &found else { return found };
+        let suspected = sink.cursor.suspects.alone;
+        if suspected != Some((entry.place.offset, SUSPECTED)) {
+            return found;
+        }
+        if let Some(head) = sink.head(which) {
+            head.at = entry.end();
+        }
+        sink.put_off = Some((entry.clone(), batch.clone()));
     }
 }

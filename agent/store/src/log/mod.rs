@@ -13,12 +13,14 @@
 mod append;
 mod bounds;
 mod feed;
+mod letters;
 mod open;
 mod persist;
 mod reading;
 mod segment;
 mod session;
 mod sinks;
+mod thin;
 mod write;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -30,6 +32,7 @@ use lineside_crds::model::{ObjectKey, Store};
 
 pub use append::{Appended, Stamp};
 pub use feed::Take;
+pub use letters::DeadLetter;
 pub use reading::Reading;
 
 pub use sinks::SinkInfo;
@@ -108,6 +111,8 @@ struct State {
     segments: VecDeque<Segment>,
     /// What the files take besides the segments.
     other_bytes: u64,
+    /// First offset of the segment that is being written again: nobody begins with it.
+    thinning: Option<u64>,
     /// Bytes that the newest segment still takes.
     room: u64,
     sinks: BTreeMap<Arc<str>, SinkState>,
@@ -123,13 +128,16 @@ struct State {
     captured: u64,
     /// Samples per second, as of late.
     live_rate: u64,
+    /// The clock as of the last call that told it.
+    seen_at: UnixNanos,
     rated: Option<(UnixNanos, u64)>,
 }
 
 impl State {
     /// Bytes on disk.
     fn disk_bytes(&self) -> u64 {
-        self.other_bytes + self.segments.iter().map(|s| s.bytes).sum::<u64>()
+        let letters: u64 = self.sinks.values().map(|s| s.letters.bytes()).sum();
+        self.other_bytes + letters + self.segments.iter().map(|s| s.bytes).sum::<u64>()
     }
 
     /// The place where what segment `index` holds ends.

@@ -9,6 +9,7 @@ use lineside_core::UnixNanos;
 use lineside_crds::model::{Durability, ObjectKey, Overflow, Store};
 
 use super::State;
+use super::letters::Letters;
 use super::persist::{open_cursor, read_cursor};
 use super::reading::load;
 use super::segment::{self, Name, Segment};
@@ -115,7 +116,12 @@ pub(crate) fn recover(
         };
         let io = StoreError::io("open", &path);
         writer.cursors.insert(*number, open_cursor(fs, &path, sequence).map_err(io)?);
-        sinks.insert(cursor.name.clone(), SinkState::new(cursor, *number));
+        let mut sink = SinkState::new(cursor, *number);
+        let path = segment::dead_path(&dir, *number);
+        let letters = Letters::read(fs, &path, &seal);
+        sink.letters = letters.map_err(StoreError::io("read", &path))?;
+        sink.reconcile_letters();
+        sinks.insert(sink.cursor.name.clone(), sink);
     }
     let Some(mut meta) = on_disk.clone().or_else(|| found.key.clone().map(Meta::new)) else {
         return Err(StoreError::Unreadable(dir.join("log")));
@@ -228,6 +234,9 @@ impl Found {
             if tail.cut.is_none() && tail.litter.is_empty() {
                 let (first, end) = (segment.first.offset, ending.position);
                 if ending.last.is_some() {
+                    if let Some((segment, _)) = self.segments.back_mut() {
+                        segment.bytes = end;
+                    }
                     tail.cut = Some(Cut { first, end, unsure_from: ending.unsure_from });
                 }
             }
@@ -334,6 +343,7 @@ impl State {
             tail_bytes: 0,
             segments: VecDeque::new(),
             other_bytes: 0,
+            thinning: None,
             room: 0,
             sinks: BTreeMap::new(),
             lost_cursors: Vec::new(),
@@ -343,6 +353,7 @@ impl State {
             gap_from: None,
             captured: 0,
             live_rate: 0,
+            seen_at: 0,
             rated: None,
         }
     }

@@ -76,15 +76,27 @@ impl Log {
         which: impl Fn(&SinkState) -> bool,
     ) -> io::Result<()> {
         loop {
-            let (number, name, body, floor, is_new) = {
+            let due = {
+                let state = self.state();
+                let due = state.sinks.values().find(|s| (s.dirty || s.is_new) && which(s));
+                due.map(|sink| sink.cursor.name.clone())
+            };
+            let Some(name) = due else { return Ok(()) };
+            // Letters are on disk before the totals count them.
+            self.flush_letters(&name)?;
+            let (number, body, floor, is_new, gone) = {
                 let mut state = self.state();
-                let due = state.sinks.values_mut().find(|s| (s.dirty || s.is_new) && which(s));
-                let Some(sink) = due else { return Ok(()) };
+                let Some(sink) = state.sinks.get_mut(&name) else { continue };
+                if sink.letters.is_queued() {
+                    continue;
+                }
                 sink.dirty = false;
-                let floor = sink.cursor.settled.floor().offset;
+                // One that is done with all that was for it holds nothing back.
+                let done = sink.cursor.is_done();
+                let floor = if done { u64::MAX } else { sink.cursor.settled.floor().offset };
                 debug_assert!(sink.cursor.balances());
-                let name = sink.cursor.name.clone();
-                (sink.number, name, sink.cursor.encode(), floor, sink.is_new)
+                let gone = sink.cursor.gone.clone();
+                (sink.number, sink.cursor.encode(), floor, sink.is_new, gone)
             };
             let result = if is_new {
                 self.create_cursor(writer, number, &body)
@@ -94,7 +106,10 @@ impl Log {
             let mut state = self.state();
             let Some(sink) = state.sinks.get_mut(&name) else { continue };
             match result {
-                Ok(()) => (sink.is_new, sink.persisted_floor) = (false, floor),
+                Ok(()) => {
+                    (sink.is_new, sink.persisted_floor) = (false, floor);
+                    sink.say_gone(&self.seal, &gone);
+                }
                 Err(error) => {
                     sink.dirty = true;
                     return Err(error);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use lineside_core::{Origin, UnixNanos};
 
-use super::segment;
+use super::segment::{self, Segment};
 use super::session::{Resume, Which};
 use super::{Log, State};
 use crate::codec::Encoded;
@@ -43,17 +43,18 @@ pub struct Reading {
     log: Arc<Log>,
     sink: Arc<str>,
     session: u64,
+    round: u64,
     which: Which,
     /// Nothing below is wanted.
     from: u64,
     parts: Vec<Part>,
     resume: Option<Resume>,
-    /// The end of what is on disk.
+    /// Where the last of them ends.
     visible: Place,
     /// What cannot be read is passed over.
     lenient: bool,
     /// Has the clock corrections.
-    meta: Meta,
+    meta: Box<Meta>,
     now: UnixNanos,
 }
 
@@ -76,15 +77,20 @@ impl Log {
         which: Which,
         now: UnixNanos,
     ) -> Option<Reading> {
-        let (visible, meta) = (state.visible, state.meta.clone());
+        let meta = Box::new(state.meta.clone());
+        let from = state.sinks.get_mut(name)?.head(which)?.at.offset;
+        let start = state.segments.partition_point(|s| s.first.offset <= from).saturating_sub(1);
+        let in_work = |s: &Segment| Some(s.first.offset) == state.thinning;
+        let stop = state.segments.iter().skip(start).position(in_work);
+        let stop = stop.map_or(state.segments.len(), |ahead| start + ahead);
+        let visible = state.end_of_segment(stop.checked_sub(1).filter(|last| *last >= start)?);
         let sink = state.sinks.get_mut(name)?;
-        let (session, name) = (sink.session, sink.cursor.name.clone());
+        let (session, round, name) = (sink.session, sink.round, sink.cursor.name.clone());
         let head = sink.head(which)?;
         head.reading = true;
-        let (from, resume) = (head.at.offset, head.resume.filter(|r| r.offset <= head.at.offset));
+        let resume = head.resume.filter(|r| r.offset <= from);
         let lenient = head.failed >= PATIENCE;
-        let start = state.segments.partition_point(|s| s.first.offset <= from).saturating_sub(1);
-        let parts = (start..state.segments.len())
+        let parts = (start..stop)
             .filter_map(|i| {
                 let segment = state.segments.get(i)?;
                 Some(Part {
@@ -101,6 +107,7 @@ impl Log {
             log,
             sink: name,
             session,
+            round,
             which,
             from,
             parts,
@@ -127,7 +134,7 @@ impl Reading {
             }
         }
         if let Some(sink) = state_ref.sinks.get_mut(&self.sink)
-            && sink.session == self.session
+            && (sink.session, sink.round) == (self.session, self.round)
             && let Some(head) = sink.head(self.which)
         {
             head.reading = false;
@@ -156,9 +163,8 @@ impl Reading {
             match self.read_part(part, &mut origins, &mut read) {
                 Ok(true) => return Ok(read),
                 Ok(false) => {}
-                // Deleted meanwhile, or unreadable for good: its samples are counted by those
-                // who delete it, or by the number of the next record.
-                Err(error) if error.kind() == io::ErrorKind::NotFound || self.lenient => {}
+                // Deleted meanwhile: its samples are counted by those who do that.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 // What was read so far is good.
                 Err(_) if !read.entries.is_empty() => return Ok(read),
                 Err(error) => return Err(error),
@@ -182,7 +188,8 @@ impl Reading {
         let resume = self.resume.filter(|r| r.segment == part.first);
         let mut next = resume.map_or(part.first, |r| r.offset).max(part.first);
         let length = file.len()?.min(part.length);
-        let mut scan = Scan::new(&*file, seal, resume.map_or(0, |r| r.position), length);
+        let mut scan = Scan::new(&*file, seal, resume.map_or(0, |r| r.position), length)
+            .leniently(self.lenient);
         while let Some(spot) = scan.next()? {
             let header = spot.found.header;
             if header.kind == Kind::Head {

@@ -7,10 +7,12 @@ use std::sync::Arc;
 use lineside_core::{Batch, UnixNanos};
 use lineside_crds::model::Drain;
 
+use super::letters::{Letters, Retried};
 use super::segment::Segment;
-use crate::cursor::{Cursor, MAX_RANGES};
+use crate::cursor::{Cursor, MAX_GONE, MAX_RANGES};
 use crate::entry::{Content, Entry, Pending};
 use crate::ledger::DropReason;
+use crate::letter::Key;
 use crate::rate::Rate;
 use crate::settled::Place;
 
@@ -21,6 +23,8 @@ pub(super) struct HandedOut {
     pub(super) samples: u64,
     /// While its session lives.
     pub(super) batch: Option<Arc<Batch>>,
+    /// It is a dead letter that is sent again.
+    pub(super) letter: Option<Key>,
 }
 
 /// Where the next reading of a head goes on.
@@ -88,13 +92,19 @@ pub(super) struct SinkState {
     pub(super) is_new: bool,
     /// Floor of the cursor on disk.
     pub(super) persisted_floor: u64,
+    pub(super) letters: Letters,
+    /// A record that is suspected to end sessions, put off to see how another one fares.
+    pub(super) put_off: Option<(Entry, Arc<Batch>)>,
+    /// What heads have read ahead, or are reading, is of this round; it changes when records on
+    /// disk do.
+    pub(super) round: u64,
     /// A feed was told to wait for a settlement.
     pub(super) waits_for_room: bool,
 }
 
 impl SinkState {
     pub(super) fn new(cursor: Cursor, number: u32) -> Self {
-        let floor = cursor.settled.floor();
+        let (floor, done) = (cursor.settled.floor(), cursor.is_done());
         Self {
             cursor,
             number,
@@ -108,7 +118,10 @@ impl SinkState {
             in_session: BTreeSet::new(),
             dirty: false,
             is_new: false,
-            persisted_floor: floor.offset,
+            persisted_floor: if done { u64::MAX } else { floor.offset },
+            letters: Letters::default(),
+            put_off: None,
+            round: 0,
             waits_for_room: false,
         }
     }
@@ -132,14 +145,51 @@ impl SinkState {
         self.cursor.drop_part(start, end, reason)
     }
 
+    /// Whether it has settled all of a segment, or was never handed anything of it.
+    pub(super) fn has_all_or_nothing(&self, segment: &Segment, end: Place) -> bool {
+        let settled = &self.cursor.settled;
+        let start = segment.first.offset;
+        if settled.end_of(start).is_some_and(|to| to.offset >= end.offset) {
+            return true;
+        }
+        let frozen_inside =
+            self.cursor.frozen_at.is_some_and(|f| (start + 1..end.offset).contains(&f.offset));
+        let untouched = !settled.contains(start)
+            && settled.ranges().all(|(s, e)| e.offset <= start || s.offset >= end.offset);
+        untouched && !frozen_inside && !self.may_have_some(segment.first, end)
+    }
+
+    /// What was read ahead, or is being read, is not what is on disk now.
+    pub(super) fn forget_read_ahead(&mut self) {
+        self.round += 1;
+        for head in std::iter::once(&mut self.live).chain(&mut self.backlog) {
+            head.ahead.clear();
+            (head.reading, head.resume) = (false, None);
+        }
+    }
+
     /// Whether it can be handed another record: it has to find room among the ranges of the
     /// cursor, and suspects are handed out few at a time.
     pub(super) fn has_room(&self) -> bool {
         let ranges = self.cursor.settled.ranges().len() + self.handed.len();
         // With nothing in flight the next record is the one at the floor, which adds no range.
-        let fits = ranges < MAX_RANGES || self.in_session.is_empty();
+        let fits = (ranges < MAX_RANGES || self.in_session.is_empty())
+            && self.cursor.gone.len() < MAX_GONE;
         let at_once = self.cursor.suspects.at_once.map_or(usize::MAX, |n| n as usize);
         fits && self.in_session.len() < at_once
+    }
+
+    /// The next dead letter to send again.
+    pub(super) fn next_retried(&mut self) -> Option<Retried> {
+        let handed = &self.handed;
+        let free = |r: &Retried| !handed.contains_key(&r.key.0);
+        let index = self.letters.retried.iter().position(free)?;
+        let retried = self.letters.retried.remove(index)?;
+        let (place, samples) = (retried.place, retried.batch.len() as u64);
+        let (batch, letter) = (Some(retried.batch.clone()), Some(retried.key));
+        self.handed.insert(place.offset, HandedOut { place, samples, batch, letter });
+        self.in_session.insert(place.offset);
+        Some(retried)
     }
 
     pub(super) fn head(&mut self, which: Which) -> Option<&mut Head> {
@@ -151,7 +201,7 @@ impl SinkState {
 
     pub(super) fn hand_out(&mut self, entry: &Entry, batch: &Arc<Batch>) {
         let (place, samples, batch) = (entry.place, entry.samples, Some(batch.clone()));
-        self.handed.insert(place.offset, HandedOut { place, samples, batch });
+        self.handed.insert(place.offset, HandedOut { place, samples, batch, letter: None });
         self.in_session.insert(place.offset);
     }
 
@@ -160,6 +210,8 @@ impl SinkState {
         self.end_session();
         self.session += 1;
         let floor = self.cursor.settled.floor();
+        let visible =
+            self.cursor.frozen_at.filter(|f| f.offset < visible.offset).unwrap_or(visible);
         (self.live, self.backlog) = match self.drain {
             Drain::InOrder => (Head::new(floor, None), None),
             Drain::LiveFirst => {
@@ -172,9 +224,12 @@ impl SinkState {
 
     pub(super) fn end_session(&mut self) {
         self.in_session.clear();
+        // A letter that got no answer waits for a person again.
+        self.handed.retain(|_, handed| handed.letter.is_none());
         for handed in self.handed.values_mut() {
             handed.batch = None;
         }
+        self.put_off = None;
         self.live.ahead.clear();
         self.backlog = None;
     }
@@ -239,12 +294,14 @@ pub(super) fn advance(sink: &mut SinkState, which: Which, view: &mut View<'_>) -
             None => return Found::None,
         };
         let at = sink.cursor.settled.end_of(settled_to.offset).unwrap_or(settled_to);
+        let frozen = sink.cursor.frozen_at.map(|frozen| frozen.offset);
         let Some(head) = sink.head(which) else { return Found::None };
         head.at = at;
         while head.ahead.front().is_some_and(|e| e.end().offset <= at.offset) {
             head.ahead.pop_front();
         }
-        if head.until.is_some_and(|until| at.offset >= until) {
+        let until = head.until.into_iter().chain(frozen).min();
+        if until.is_some_and(|until| at.offset >= until) {
             return Found::None;
         }
         let entry = match head.ahead.front() {
@@ -293,7 +350,7 @@ impl SinkState {
     pub(super) fn drop_segment(&mut self, segment: &Segment, end: Place, reason: DropReason) {
         let thinned = self.thinned_unpassed(segment, end);
         self.cursor.thinned_passed.remove(&segment.first.offset);
-        let samples = self.cursor.settled.settle(segment.first, end);
+        let samples = self.cursor.settle(segment.first, end);
         let thinned = thinned.min(samples);
         self.cursor.count_dropped(DropReason::Thinned, thinned);
         self.cursor.count_dropped(reason, samples - thinned);

@@ -51,7 +51,12 @@ impl Log {
             sink.is_new = true;
             state.sinks.insert(name.clone(), sink);
         }
+        let next = state.next;
         if let Some(sink) = state.sinks.get_mut(name) {
+            if sink.cursor.frozen_at.is_some() {
+                sink.cursor.thaw(next);
+                sink.dirty = true;
+            }
             sink.attached = true;
             sink.drain = drain;
             if *sink.cursor.configuration != *configuration {
@@ -62,11 +67,14 @@ impl Log {
         Ok(())
     }
 
-    /// The pipeline does not have the sink any more. What waits for it is kept.
+    /// The pipeline does not have the sink any more. Nothing that comes now is for it; what waits
+    /// for it is kept, and a session of it goes on with that.
     pub fn remove_sink(&self, name: &str) {
-        if let Some(sink) = self.state().sinks.get_mut(name) {
-            sink.end_session();
-            (sink.attached, sink.session) = (false, 0);
+        let mut state = self.state();
+        let next = state.next;
+        if let Some(sink) = state.sinks.get_mut(name) {
+            sink.cursor.freeze(next);
+            (sink.attached, sink.dirty) = (false, true);
         }
     }
 

@@ -258,8 +258,13 @@ fn every_sink_has_its_own_position_and_a_later_one_joins_at_the_live_end() {
     bench.log.remove_sink("a");
     bench.append(1);
     bench.commit();
-    bench.add("a", Drain::InOrder);
-    assert_eq!(bench.deliver_all("a"), [1, 2], "made again it goes on where it was");
+    assert_eq!(bench.deliver_all("a"), [1], "what waited is for it, what came then is not");
+    bench.chores();
+    bench.kill(&["a"]);
+    bench.append(1);
+    bench.commit();
+    assert_eq!(bench.deliver_all("a"), [3], "made again it goes on with what is new");
+    assert_eq!((bench.ledger("a").captured, bench.ledger("a").delivered), (3, 3));
 }
 
 #[test]
@@ -484,4 +489,198 @@ fn a_discarded_sink_tells_what_it_gave_up_and_leaves_nothing() {
     bench.chores();
     assert!(!segment::cursor_path(bench.log.dir(), 0).exists());
     assert!(bench.log.ledgers().is_empty());
+}
+
+#[test]
+fn thinning_keeps_every_second_good_record_and_all_others() {
+    let small = Store { max_bytes: 512 * 1024, overflow: Overflow::Thin, ..settings() };
+    let mut bench = Bench::with_sinks(small, &["a"]);
+    let mut bad = Vec::new();
+    for i in 0..120 {
+        if i % 10 == 3 {
+            let mut batch = Batch::with_capacity(origin(), 1, TimeQuality::Synced, 1);
+            batch.push_bad(1, lineside_core::StatusCode::BAD_TIMEOUT, bench.now);
+            let stamp = Stamp { captured_at: bench.now, gap_from: None };
+            let Appended::Taken(offset) = bench.log.append(Arc::new(batch), stamp, None) else {
+                panic!("not taken")
+            };
+            bad.push(offset);
+        } else {
+            bench.append(1000);
+        }
+        bench.commit();
+        assert!(bench.log.usage().bytes <= 512 * 1024, "{:?}", bench.log.usage());
+        bench.ledger("a");
+    }
+    let thinned = bench.dropped("a", DropReason::Thinned);
+    assert!(thinned > 20_000 && bench.dropped("a", DropReason::StoreFull) == 0, "{thinned}");
+    bench.chores();
+    bench.kill(&["a"]);
+    assert_eq!(bench.dropped("a", DropReason::Thinned), thinned, "known after a start");
+    let left = bench.take_all("a");
+    let offsets: Vec<u64> = left.iter().map(|r| r.id.offset).collect();
+    assert!(bad.iter().all(|b| offsets.contains(b)));
+    let samples: u64 = left.iter().map(|r| r.batch.len() as u64).sum();
+    assert_eq!(samples + thinned, bench.next + bad.len() as u64);
+    assert_eq!(bench.dropped("a", DropReason::Thinned), thinned, "the same when all was read");
+    assert_eq!(bench.ledger("a").buffered, samples);
+    left.iter().for_each(|record| bench.settle("a", record));
+    assert_eq!(bench.ledger("a").buffered, 0);
+}
+
+fn refused(samples: &[u32], part: Option<u32>) -> Outcome {
+    let code = lineside_crds::diagnostics::Code::RecordRejected;
+    let mut outcome = Outcome::nothing();
+    outcome.refuse(lineside_core::sink::Refusal::new(code, "no", part, samples.to_vec()));
+    outcome
+}
+
+#[test]
+fn what_a_remote_refuses_is_a_dead_letter_and_the_rest_is_delivered() {
+    let mut bench = Bench::with_sinks(settings(), &["a"]);
+    bench.append(5);
+    bench.commit();
+    let record = bench.take("a").unwrap();
+    let outcome = Outcome { delivered: 3, ..refused(&[1, 4], Some(2)) };
+    bench.log.settle("a", record.id.offset, &outcome);
+    let check = |bench: &Bench| {
+        let ledger = bench.ledger("a");
+        assert_eq!((ledger.delivered, ledger.dead_lettered, ledger.buffered), (3, 2, 0));
+        let letters = bench.log.dead_letters("a", None, 10).unwrap();
+        let [letter] = &letters[..] else { panic!("{letters:?}") };
+        assert_eq!((letter.id.offset, letter.id.part), (record.id.offset, Some(2)));
+        assert_eq!((&*letter.code, &*letter.message), ("LNS-3010", "no"));
+        let values: Vec<_> = letter.batch.iter().map(|s| s.value.clone()).collect();
+        assert_eq!(values, [Value::U64(1), Value::U64(4)]);
+    };
+    check(&bench);
+    bench.chores();
+    check(&bench);
+    bench.kill(&["a"]);
+    check(&bench);
+}
+
+#[test]
+fn a_dead_letter_is_sent_again_with_the_same_identity() {
+    let mut bench = Bench::with_sinks(settings(), &["a"]);
+    bench.append(2);
+    bench.commit();
+    let record = bench.take("a").unwrap();
+    bench.log.settle("a", record.id.offset, &refused(&[0, 1], None));
+    bench.chores();
+    bench.kill(&["a"]);
+    assert_eq!(bench.log.retry_dead_letters("a", None).unwrap(), 1);
+    let again = bench.take("a").unwrap();
+    assert_eq!((&again.id, first_value(&again)), (&record.id, 0));
+    bench.log.settle("a", again.id.offset, &refused(&[0, 1], None));
+    assert_eq!(bench.ledger("a").dead_lettered, 2, "refused again it stays");
+    assert!(bench.take("a").is_none(), "until it is asked for again");
+    bench.log.retry_dead_letters("a", None).unwrap();
+    let again = bench.take("a").unwrap();
+    bench.settle("a", &again);
+    let delivered = |bench: &Bench| {
+        let ledger = bench.ledger("a");
+        assert_eq!((ledger.delivered, ledger.dead_lettered), (2, 0));
+        assert!(bench.log.dead_letters("a", None, 10).unwrap().is_empty());
+    };
+    delivered(&bench);
+    bench.chores();
+    bench.kill(&["a"]);
+    delivered(&bench);
+}
+
+#[test]
+fn dropped_dead_letters_are_counted_and_stay_away() {
+    let mut bench = Bench::with_sinks(settings(), &["a"]);
+    for _ in 0..3 {
+        bench.append(1);
+    }
+    bench.commit();
+    let offsets: Vec<u64> = bench.take_all("a").iter().map(|r| r.id.offset).collect();
+    for offset in &offsets {
+        bench.log.settle("a", *offset, &refused(&[0], None));
+    }
+    bench.chores();
+    assert_eq!(bench.log.drop_dead_letters("a", Some(&[(offsets[1], None)])).unwrap(), 1);
+    for _ in 0..2 {
+        assert_eq!(bench.dropped("a", DropReason::Discarded), 1);
+        let left = bench.log.dead_letters("a", None, 10).unwrap();
+        let left: Vec<u64> = left.iter().map(|l| l.id.offset).collect();
+        assert_eq!(left, [offsets[0], offsets[2]]);
+        bench.chores();
+        bench.kill(&["a"]);
+    }
+}
+
+#[test]
+fn dead_letters_have_a_bound_and_what_is_beyond_is_counted() {
+    let small = Store { max_bytes: 1 << 20, ..settings() };
+    let mut bench = Bench::with_sinks(small, &["a"]);
+    for _ in 0..40 {
+        bench.append(1000);
+        bench.commit();
+        let record = bench.take("a").unwrap();
+        let all: Vec<u32> = (0..1000).collect();
+        bench.log.settle("a", record.id.offset, &refused(&all, None));
+    }
+    let ledger = bench.ledger("a");
+    assert!(ledger.dead_lettered > 1000, "{ledger:?}");
+    assert_eq!(ledger.dead_lettered + ledger.dropped[&DropReason::DeadLettersFull], 40_000);
+}
+
+/// Ends a session as a remote does that breaks the connection.
+fn break_off(bench: &Bench) {
+    bench.log.session_ended("a", true);
+    bench.log.start_session("a");
+}
+
+#[test]
+fn a_record_that_breaks_every_session_becomes_a_dead_letter_and_no_other_does() {
+    let mut bench = Bench::with_sinks(settings(), &["a"]);
+    for _ in 0..20 {
+        bench.append(1);
+    }
+    bench.commit();
+    let (mut delivered, mut sessions) = (Vec::new(), 0);
+    while sessions < 100 {
+        let records = bench.take_all("a");
+        if records.is_empty() {
+            break;
+        }
+        // The remote takes nothing of what it is sent together with the poison.
+        if records.iter().any(|r| first_value(r) == 11) {
+            sessions += 1;
+            break_off(&bench);
+            continue;
+        }
+        for record in records {
+            delivered.push(first_value(&record));
+            bench.settle("a", &record);
+        }
+    }
+    let expected: Vec<u64> = (0..20).filter(|v| *v != 11).collect();
+    delivered.sort_unstable();
+    assert_eq!(delivered, expected, "after {sessions} sessions");
+    let letters = bench.log.dead_letters("a", None, 10).unwrap();
+    assert_eq!((letters.len(), &*letters[0].code), (1, "LNS-3012"));
+    assert!(sessions < 30, "{sessions}");
+}
+
+#[test]
+fn a_remote_in_trouble_makes_no_dead_letters() {
+    let mut bench = Bench::with_sinks(settings(), &["a"]);
+    for _ in 0..20 {
+        bench.append(1);
+    }
+    bench.commit();
+    for _ in 0..60 {
+        assert!(!bench.take_all("a").is_empty());
+        break_off(&bench);
+    }
+    assert_eq!(bench.ledger("a").dead_lettered, 0);
+    bench.log.start_session("a");
+    let mut delivered = bench.deliver_all("a");
+    delivered.sort_unstable();
+    assert_eq!(delivered, (0..20).collect::<Vec<_>>());
+    assert_eq!(bench.ledger("a").buffered, 0);
 }

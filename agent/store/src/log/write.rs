@@ -446,11 +446,11 @@ impl Log {
     fn give_up_segment(&self, writer: &mut Writer) {
         let fresh: Vec<u64> = writer.fresh.drain(..).map(|s| s.first.offset).collect();
         writer.litter.extend(fresh.iter().map(|first| segment::path(&self.dir, *first)));
-        if let Some(generation) = writer.generation.take() {
-            if fresh.contains(&generation.first) {
-                writer.generations.remove(&generation.first);
-                writer.litter.extend(segment::definition_paths(&self.dir, generation.first));
-            }
+        if let Some(generation) = writer.generation.take()
+            && fresh.contains(&generation.first)
+        {
+            writer.generations.remove(&generation.first);
+            writer.litter.extend(segment::definition_paths(&self.dir, generation.first));
         }
         if let Some(active) = writer.active.take()
             && !fresh.contains(&active.segment.first.offset)

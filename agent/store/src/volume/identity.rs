@@ -35,7 +35,8 @@ impl Identity {
                 let made = Self { id: given.unwrap_or(both.to_be_bytes()), streams: 0 };
                 // The directory is new, too; without its own entry all in it is lost.
                 if let Some(parent) = dir.parent() {
-                    let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+                    let parent =
+                        if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
                     fs.sync_dir(parent).map_err(StoreError::io("sync", parent))?;
                 }
                 made.write(fs, dir)?;

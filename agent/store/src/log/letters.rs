@@ -1,0 +1,538 @@
+//! The dead letters of a sink: kept in a file of their own, written before the cursor counts
+//! them, looked at, sent again or dropped on request.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use lineside_core::sink::{RecordId, Refusal};
+use lineside_core::{Batch, UnixNanos};
+
+use super::session::SinkState;
+use super::{Log, segment};
+use crate::error::StoreError;
+use crate::frame::{Kind, Seal};
+use crate::fs::{Fs, Open};
+use crate::ledger::DropReason;
+use crate::letter::{self, Key, Why};
+use crate::scan::{Scan, Spot};
+use crate::settled::Place;
+
+/// Most letters of a sink.
+const MOST_LETTERS: usize = 4096;
+
+/// Most bytes of a sink's letters; less when the log's bound is small.
+const MOST_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Most bytes of letters that wait to be written.
+const MOST_QUEUED: usize = 1024 * 1024;
+
+/// Most letters that wait to be sent again; who asks for more asks again later.
+const MOST_RETRIED: usize = 64;
+
+/// A file smaller than this is not worth rewriting.
+const SMALL_FILE: u64 = 64 * 1024;
+
+/// A record, or a part of one, that the remote refused.
+#[derive(Clone, Debug)]
+pub struct DeadLetter {
+    /// Its identity, with the part; the same when it is sent again.
+    pub id: RecordId,
+    /// Code of the registry, e.g. `LNS-3010`.
+    pub code: Arc<str>,
+    /// What the remote said.
+    pub message: Arc<str>,
+    /// When it was refused, ns since 1970.
+    pub failed_at: UnixNanos,
+    /// The samples.
+    pub batch: Arc<Batch>,
+}
+
+/// A letter as it is known in memory.
+#[derive(Clone, Copy, Debug)]
+struct Kept {
+    place: Place,
+    samples: u64,
+    position: u64,
+    length: u64,
+    /// The cursor's totals have it. One that was written before a kill and not counted will be
+    /// refused again.
+    counted: bool,
+}
+
+/// A letter to send again.
+#[derive(Clone, Debug)]
+pub(super) struct Retried {
+    pub(super) key: Key,
+    pub(super) place: Place,
+    pub(super) batch: Arc<Batch>,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Letters {
+    kept: BTreeMap<Key, Kept>,
+    /// Bytes of the file when what is queued is written.
+    end: u64,
+    /// Bytes of the letters that are kept.
+    live: u64,
+    /// Frames that are not in the file yet.
+    queued: Vec<u8>,
+    exists: bool,
+    pub(super) retried: VecDeque<Retried>,
+}
+
+impl Letters {
+    pub(super) fn bytes(&self) -> u64 {
+        self.end
+    }
+
+    pub(super) fn is_queued(&self) -> bool {
+        !self.queued.is_empty()
+    }
+
+    /// Reads what the file of a sink has.
+    pub(super) fn read(fs: &dyn Fs, path: &Path, seal: &Seal) -> io::Result<Self> {
+        let mut letters = Self::default();
+        let file = match fs.open(path, Open::Read) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(letters),
+            other => other?,
+        };
+        letters.exists = true;
+        let mut scan = Scan::new(&*file, seal, 0, file.len()?);
+        while let Some(spot) = scan.next()? {
+            let Some(payload) = scan.payload(&spot)? else { continue };
+            letters.end = spot.end();
+            letters.take_in(&spot, payload);
+        }
+        Ok(letters)
+    }
+
+    fn take_in(&mut self, spot: &Spot, payload: &[u8]) {
+        let header = spot.found.header;
+        let Ok(key) = letter::key(&header, payload) else { return };
+        match header.kind {
+            Kind::DeadLetter => {
+                let place = Place { offset: header.offset, number: header.number };
+                let (samples, position) = (u64::from(header.samples), spot.position);
+                let length = spot.found.size() as u64;
+                self.insert(key, Kept { place, samples, position, length, counted: false });
+            }
+            Kind::DeadLetterGone => {
+                self.forget(key);
+            }
+            _ => {}
+        }
+    }
+
+    fn insert(&mut self, key: Key, kept: Kept) {
+        self.live += kept.length;
+        if let Some(before) = self.kept.insert(key, kept) {
+            self.live -= before.length;
+        }
+    }
+
+    fn forget(&mut self, key: Key) -> Option<Kept> {
+        let kept = self.kept.remove(&key)?;
+        self.live -= kept.length;
+        Some(kept)
+    }
+
+    fn queue(&mut self, frame: &[u8]) -> u64 {
+        let position = self.end;
+        self.queued.extend_from_slice(frame);
+        self.end += frame.len() as u64;
+        position
+    }
+}
+
+impl SinkState {
+    /// After reading cursor and letters: which letters the totals have, and what is lost.
+    pub(super) fn reconcile_letters(&mut self) {
+        for key in std::mem::take(&mut self.cursor.gone) {
+            if self.letters.forget(key).is_some() {
+                self.cursor.gone.push(key);
+            }
+        }
+        let mut counted = 0;
+        for kept in self.letters.kept.values_mut() {
+            kept.counted = self.cursor.settled.contains(kept.place.offset);
+            counted += if kept.counted { kept.samples } else { 0 };
+        }
+        // What the totals count and the file no longer has is lost to rot.
+        let lost = self.cursor.dead_lettered.saturating_sub(counted);
+        if lost > 0 {
+            self.cursor.dead_lettered -= lost;
+            self.cursor.count_dropped(DropReason::Corrupt, lost);
+            self.dirty = true;
+        }
+    }
+
+    /// Makes the refused samples of a record dead letters as far as there is room. `rejected`
+    /// samples are to be counted in all.
+    pub(super) fn bury(
+        &mut self,
+        seal: &Seal,
+        place: Place,
+        batch: Option<&Arc<Batch>>,
+        refusals: &[Refusal],
+        rejected: u64,
+        limits: Limits,
+    ) {
+        let (mut left, mut seen) = (rejected, Vec::new());
+        for refusal in refusals {
+            let Some(batch) = batch else { break };
+            let part = chosen(batch, &refusal.samples);
+            let (key, samples) = ((place.offset, refusal.part), part.len() as u64);
+            if samples == 0 || samples > left || seen.contains(&key) {
+                continue;
+            }
+            seen.push(key);
+            left -= samples;
+            let code = refusal.code.id();
+            let why = Why { code: &code, message: &refusal.message, failed_at: limits.failed_at };
+            if self.keep_letter(seal, place, key, &why, &part, limits) {
+                self.cursor.dead_lettered += samples;
+            } else {
+                self.cursor.count_dropped(DropReason::DeadLettersFull, samples);
+            }
+        }
+        self.cursor.count_dropped(DropReason::Rejected, left);
+        self.forget_uncounted(place.offset);
+    }
+
+    fn keep_letter(
+        &mut self,
+        seal: &Seal,
+        place: Place,
+        key: Key,
+        why: &Why<'_>,
+        batch: &Batch,
+        limits: Limits,
+    ) -> bool {
+        let samples = batch.len() as u64;
+        if let Some(kept) = self.letters.kept.get_mut(&key)
+            && kept.samples == samples
+        {
+            // It was written before a kill.
+            kept.counted = true;
+            return true;
+        }
+        let frame = letter::encode(seal, place, key.1, why, batch);
+        let letters = &mut self.letters;
+        let full = letters.live + frame.len() as u64 > limits.bytes
+            || letters.kept.len() >= MOST_LETTERS
+            || letters.queued.len() + frame.len() > MOST_QUEUED.max(frame.len());
+        if full {
+            return false;
+        }
+        let (position, length) = (letters.queue(&frame), frame.len() as u64);
+        letters.insert(key, Kept { place, samples, position, length, counted: true });
+        self.dirty = true;
+        true
+    }
+
+    /// Letters of a record that were written before a kill, and the record was not refused again.
+    pub(super) fn forget_uncounted(&mut self, offset: u64) {
+        let keys: Vec<Key> = self
+            .letters
+            .kept
+            .range((offset, None)..=(offset, Some(u32::MAX)))
+            .filter(|(_, kept)| !kept.counted)
+            .map(|(key, _)| *key)
+            .collect();
+        for key in keys {
+            self.letters.forget(key);
+            self.cursor.gone.push(key);
+        }
+    }
+
+    /// A letter that was sent again has an answer; it stays one unless all of it was taken.
+    pub(super) fn settle_letter(&mut self, key: Key, delivered: u64, skipped: u64) {
+        let Some(kept) = self.letters.kept.get(&key).copied() else { return };
+        if delivered + skipped < kept.samples {
+            return;
+        }
+        self.letters.forget(key);
+        self.cursor.gone.push(key);
+        let skipped = skipped.min(kept.samples);
+        self.cursor.dead_lettered = self.cursor.dead_lettered.saturating_sub(kept.samples);
+        self.cursor.delivered += kept.samples - skipped;
+        self.cursor.count_dropped(DropReason::NotEncodable, skipped);
+        self.dirty = true;
+    }
+
+    /// Queues a letter to be sent again if it is wanted, is not yet and there is room.
+    fn retry_letter(&mut self, letter: &DeadLetter, which: Option<&[Key]>) -> bool {
+        let key = (letter.id.offset, letter.id.part);
+        let letters = &mut self.letters;
+        let wanted = which.is_none_or(|which| which.contains(&key));
+        let waits = letters.retried.iter().any(|r| r.key == key);
+        let under_way = self.handed.get(&key.0).is_some_and(|h| h.letter == Some(key));
+        let room = letters.retried.len() < MOST_RETRIED;
+        let Some(kept) = letters.kept.get(&key) else { return false };
+        if wanted && room && !waits && !under_way {
+            let (place, batch) = (kept.place, letter.batch.clone());
+            letters.retried.push_back(Retried { key, place, batch });
+            return true;
+        }
+        false
+    }
+
+    fn drop_letter(&mut self, key: Key) -> u64 {
+        let Some(kept) = self.letters.forget(key) else { return 0 };
+        self.cursor.gone.push(key);
+        self.cursor.dead_lettered = self.cursor.dead_lettered.saturating_sub(kept.samples);
+        self.cursor.count_dropped(DropReason::Discarded, kept.samples);
+        self.dirty = true;
+        kept.samples
+    }
+
+    /// Letters whose going the cursor on disk knows of: their file may say it now.
+    pub(super) fn say_gone(&mut self, seal: &Seal, written: &[Key]) {
+        for key in written {
+            self.letters.queue(&letter::encode_gone(seal, *key));
+            self.dirty = true;
+        }
+        self.cursor.gone.retain(|key| !written.contains(key));
+    }
+}
+
+/// What bounds the letters of a sink.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    bytes: u64,
+    failed_at: UnixNanos,
+}
+
+impl Limits {
+    pub(super) fn new(max_bytes: u64, failed_at: UnixNanos) -> Self {
+        Self { bytes: (max_bytes / 16).min(MOST_BYTES), failed_at }
+    }
+}
+
+/// The samples of a batch with these indices.
+fn chosen(batch: &Arc<Batch>, samples: &[u32]) -> Batch {
+    let mut wanted = vec![false; batch.len()];
+    for index in samples {
+        if let Some(wanted) = wanted.get_mut(*index as usize) {
+            *wanted = true;
+        }
+    }
+    let mut flags = wanted.into_iter();
+    batch.select(|_| flags.next().unwrap_or_default())
+}
+
+impl Log {
+    /// The dead letters of a sink, oldest first; at most `most` behind the one named by `after`.
+    /// Reads the disk.
+    ///
+    /// # Errors
+    /// There is no such sink, or its file cannot be read. A damaged letter is left out.
+    pub fn dead_letters(
+        &self,
+        sink: &str,
+        after: Option<(u64, Option<u32>)>,
+        most: usize,
+    ) -> Result<Vec<DeadLetter>, StoreError> {
+        let (number, kept, queued, written) = {
+            let state = self.state();
+            let sink = state.sinks.get(sink).ok_or_else(|| unknown(sink))?;
+            let letters = &sink.letters;
+            let kept: Vec<(Key, Kept)> = letters
+                .kept
+                .iter()
+                .filter(|(key, kept)| kept.counted && after.is_none_or(|after| **key > after))
+                .take(most)
+                .map(|(key, kept)| (*key, *kept))
+                .collect();
+            let written = letters.end - letters.queued.len() as u64;
+            (sink.number, kept, letters.queued.clone(), written)
+        };
+        let path = segment::dead_path(&self.dir, number);
+        let mut found = Vec::new();
+        for (key, kept) in kept {
+            let frame = match kept.position.checked_sub(written) {
+                Some(start) => {
+                    let start = usize::try_from(start).unwrap_or(usize::MAX);
+                    let end = start.saturating_add(kept.length as usize);
+                    queued.get(start..end).unwrap_or_default().to_vec()
+                }
+                None => {
+                    let read = read_frame(&*self.shared.fs, &path, &kept);
+                    read.map_err(StoreError::io("read", &path))?
+                }
+            };
+            found.extend(self.open_letter(key, &frame));
+        }
+        Ok(found)
+    }
+
+    fn open_letter(&self, key: Key, frame: &[u8]) -> Option<DeadLetter> {
+        let found = self.seal.header(frame)?;
+        let payload = frame.get(crate::frame::HEADER..)?.get(..found.length)?;
+        let ours = letter::key(&found.header, payload) == Ok(key);
+        let opened = letter::decode(&found.header, payload).ok()?;
+        let id = self.id(key.0, key.1);
+        let letter = DeadLetter {
+            id,
+            code: opened.code,
+            message: opened.message,
+            failed_at: found.header.captured_at,
+            batch: Arc::new(opened.batch),
+        };
+        (ours && found.holds(payload, &self.seal)).then_some(letter)
+    }
+
+    /// Hands letters to their sink again, before anything else: those named, or all. Gives how
+    /// many; there is room for some at a time, and who wants more asks again.
+    ///
+    /// # Errors
+    /// There is no such sink, or its file cannot be read.
+    pub fn retry_dead_letters(
+        &self,
+        sink: &str,
+        which: Option<&[(u64, Option<u32>)]>,
+    ) -> Result<usize, StoreError> {
+        let letters = self.dead_letters(sink, None, usize::MAX)?;
+        let count = {
+            let mut state = self.state();
+            let sink = state.sinks.get_mut(sink).ok_or_else(|| unknown(sink))?;
+            letters.into_iter().filter(|letter| sink.retry_letter(letter, which)).count()
+        };
+        self.changed();
+        Ok(count)
+    }
+
+    /// Gives up letters: those named, or all; how many samples they had. They are counted as
+    /// discarded. Some at a time: who wants more asks again after a second.
+    ///
+    /// # Errors
+    /// There is no such sink.
+    pub fn drop_dead_letters(
+        &self,
+        sink: &str,
+        which: Option<&[(u64, Option<u32>)]>,
+    ) -> Result<u64, StoreError> {
+        let mut state = self.state();
+        let sink = state.sinks.get_mut(sink).ok_or_else(|| unknown(sink))?;
+        let keys: Vec<Key> = sink
+            .letters
+            .kept
+            .iter()
+            .filter(|(key, kept)| kept.counted && which.is_none_or(|which| which.contains(key)))
+            .map(|(key, _)| *key)
+            .take(crate::cursor::MAX_GONE.saturating_sub(sink.cursor.gone.len()))
+            .collect();
+        let samples = keys.into_iter().map(|key| sink.drop_letter(key)).sum();
+        drop(state);
+        self.shared.wake();
+        Ok(samples)
+    }
+
+    /// Writes the letters that wait for it to the file of a sink and syncs it.
+    pub(super) fn flush_letters(&self, sink: &Arc<str>) -> io::Result<()> {
+        let (number, frames, position, exists) = {
+            let state = self.state();
+            let Some(sink) = state.sinks.get(sink) else { return Ok(()) };
+            let letters = &sink.letters;
+            if letters.queued.is_empty() {
+                return Ok(());
+            }
+            let position = letters.end - letters.queued.len() as u64;
+            (sink.number, letters.queued.clone(), position, letters.exists)
+        };
+        let path = segment::dead_path(&self.dir, number);
+        let fs = &*self.shared.fs;
+        let written = frames.len();
+        let file = if exists {
+            fs.open(&path, Open::ReadWrite)?
+        } else {
+            match fs.remove(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            fs.open(&path, Open::CreateNew)?
+        };
+        file.write_at(&frames, position)?;
+        file.sync_data()?;
+        if !exists {
+            fs.sync_dir(&self.dir)?;
+        }
+        let mut state = self.state();
+        if let Some(sink) = state.sinks.get_mut(sink) {
+            sink.letters.queued.drain(..written);
+            sink.letters.exists = true;
+        }
+        drop(state);
+        self.compact_letters(number, sink)
+    }
+
+    /// Rewrites a file most of which is gone.
+    fn compact_letters(&self, number: u32, sink: &Arc<str>) -> io::Result<()> {
+        let kept: Vec<(Key, Kept)> = {
+            let state = self.state();
+            let Some(sink) = state.sinks.get(sink) else { return Ok(()) };
+            let letters = &sink.letters;
+            // The cursor on disk must not speak of letters that it would bring back.
+            if letters.end < SMALL_FILE
+                || letters.live * 2 > letters.end
+                || letters.is_queued()
+                || !sink.cursor.gone.is_empty()
+            {
+                return Ok(());
+            }
+            letters.kept.iter().map(|(key, kept)| (*key, *kept)).collect()
+        };
+        let fs = &*self.shared.fs;
+        let path = segment::dead_path(&self.dir, number);
+        let mut name = path.clone().into_os_string();
+        name.push(".new");
+        let temporary = Path::new(&name);
+        match fs.remove(temporary) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let file = fs.open(temporary, Open::CreateNew)?;
+        let mut position = 0;
+        let mut moved = Vec::new();
+        for (key, kept) in kept {
+            let frame = read_frame(fs, &path, &kept)?;
+            file.write_at(&frame, position)?;
+            moved.push((key, position));
+            position += frame.len() as u64;
+        }
+        file.sync_data()?;
+        fs.rename(temporary, &path)?;
+        fs.sync_dir(&self.dir)?;
+        let mut state = self.state();
+        if let Some(sink) = state.sinks.get_mut(sink) {
+            let letters = &mut sink.letters;
+            let before = letters.end - letters.queued.len() as u64;
+            // What was queued meanwhile follows.
+            for kept in letters.kept.values_mut().filter(|k| k.position >= before) {
+                kept.position = kept.position - before + position;
+            }
+            for (key, at) in moved {
+                if let Some(kept) = letters.kept.get_mut(&key).filter(|k| k.position < before) {
+                    kept.position = at;
+                }
+            }
+            letters.end = position + letters.queued.len() as u64;
+        }
+        Ok(())
+    }
+}
+
+fn read_frame(fs: &dyn Fs, path: &Path, kept: &Kept) -> io::Result<Vec<u8>> {
+    let file = fs.open(path, Open::Read)?;
+    let mut frame = vec![0; usize::try_from(kept.length).unwrap_or_default()];
+    let got = file.read_at(&mut frame, kept.position)?;
+    frame.truncate(got);
+    Ok(frame)
+}
+
+fn unknown(sink: &str) -> StoreError {
+    StoreError::Unknown(format!("sink {sink}"))
+}
