@@ -8,5 +8,11 @@
     reason = "that is how tests fail"
 )]
 
+mod batches;
 mod dice;
 mod disk;
+mod plan;
+mod reference;
+mod rot;
+mod schedules;
+mod world;

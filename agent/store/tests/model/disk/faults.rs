@@ -37,7 +37,7 @@ impl Kind {
     ];
 
     /// Whether a read-only file system refuses it. A sync it does not refuse.
-    fn changes(self) -> bool {
+    pub fn changes(self) -> bool {
         !matches!(self, Self::Open | Self::List | Self::Read | Self::SyncData | Self::SyncDir)
     }
 }
@@ -87,6 +87,10 @@ impl Faults {
 
     pub fn end_after(&mut self, operations: usize) {
         self.left = Some(operations);
+    }
+
+    pub fn end_never(&mut self) {
+        self.left = None;
     }
 
     /// Whether everything fails until the next start.

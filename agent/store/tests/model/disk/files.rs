@@ -150,7 +150,7 @@ impl Handle {
         if state.process != self.process {
             return Err(io::Error::other("a handle of a process that has ended"));
         }
-        if !self.writable && !matches!(kind, Kind::Read | Kind::SyncData) {
+        if !self.writable && kind.changes() {
             return Err(io::ErrorKind::PermissionDenied.into());
         }
         let State { faults, dice, .. } = &mut *state;

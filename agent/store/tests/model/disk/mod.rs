@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use lineside_store::fs::Space;
 
 use crate::dice::Dice;
-use content::{BLOCK, Content, Fate};
+use content::{Content, Fate};
 use directory::{Directory, Node};
 use faults::{Faults, Verdict};
 
@@ -94,6 +94,11 @@ impl SimFs {
     /// Lets all operations fail once so many more are done, as if the process had ended there.
     pub fn end_after(&self, operations: usize) {
         self.state().faults.end_after(operations);
+    }
+
+    /// Takes back [`SimFs::end_after`], if the process has not ended.
+    pub fn end_never(&self) {
+        self.state().faults.end_never();
     }
 
     /// Whether the process has ended in the middle of something.

@@ -1,0 +1,337 @@
+//! What the store promises, in memory: what was appended to a log and what became of it, and for
+//! each sink what it was handed and what it said. Every call says what the store did; the answer
+//! is an error when it must not have done that.
+
+mod sink;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use lineside_core::{Batch, UnixNanos};
+use lineside_store::Ledger;
+
+pub use sink::{Excuses, Settlement, Sink};
+
+use crate::batches;
+
+/// `Err` says which promise was broken.
+pub type Verdict<T = ()> = Result<T, String>;
+
+/// Fails the verdict unless the condition holds.
+macro_rules! ensure {
+    ($condition:expr, $($message:tt)+) => {
+        if !$condition {
+            return Err(format!($($message)+));
+        }
+    };
+}
+pub(crate) use ensure;
+
+/// What became of something appended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// Its receipt is open.
+    Pending,
+    /// Its receipt said that it is on disk.
+    Committed,
+    /// It was there after a start, though its receipt was still open: it may be in the page cache
+    /// alone.
+    Found,
+    /// It counts as captured and may be unreadable all the same: not synced before a power cut
+    /// (`Relaxed`), or handed out before its receipt.
+    Uncertain,
+    /// The store said that it does not keep it.
+    GivenUp,
+    /// It was not there after a start.
+    Lost,
+}
+
+/// Something appended.
+pub struct Item {
+    /// Without one it was dropped at once.
+    pub offset: Option<u64>,
+    pub batch: Arc<Batch>,
+    pub samples: u64,
+    /// Samples of the log up to its end.
+    pub end: u64,
+    pub captured_at: UnixNanos,
+    pub gap_from: Option<UnixNanos>,
+    pub fate: Fate,
+    /// Its bytes on disk are no longer what was written.
+    pub rotten: bool,
+    /// Some sink was handed it.
+    handed: bool,
+}
+
+/// How a life ended, and what that may have cost beyond what was never committed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Loss {
+    /// What was committed and not synced may be gone (`Relaxed` and a power cut).
+    pub unsynced: bool,
+    /// Bits have rotted where they may hurt anything.
+    pub rot: bool,
+    /// The log was closed; everything is as it was.
+    pub clean: bool,
+}
+
+/// One log.
+#[derive(Default)]
+pub struct Log {
+    pub items: Vec<Item>,
+    offsets: HashMap<u64, usize>,
+    /// The last one given in this life.
+    last_offset: Option<u64>,
+    /// Samples appended: the number of the next one.
+    pub number: u64,
+    /// The first item of this life.
+    life: usize,
+    /// Items before this one are synced whatever the durability.
+    synced: usize,
+    /// A sink was handed something before its receipt, in this life.
+    early: bool,
+    /// Captured samples may have no readable record.
+    pub holes: bool,
+    /// Times of what was lost since something was last committed.
+    lost_from: Option<UnixNanos>,
+    pub sinks: BTreeMap<&'static str, Sink>,
+    /// Given up in this life: they may be there again after a crash.
+    pub discarded: BTreeSet<&'static str>,
+}
+
+impl Log {
+    /// The index of the next item.
+    pub fn next(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Whether anything was ever on disk for sure.
+    pub fn had_records(&self) -> bool {
+        self.items.iter().any(|i| i.fate == Fate::Committed)
+    }
+
+    /// The store took a batch, or dropped it at once (`offset` is `None`).
+    pub fn appended(
+        &mut self,
+        batch: Arc<Batch>,
+        captured_at: UnixNanos,
+        gap_from: Option<UnixNanos>,
+        offset: Option<u64>,
+    ) -> Verdict {
+        let index = self.items.len();
+        if let Some(offset) = offset {
+            ensure!(
+                self.last_offset.is_none_or(|last| offset > last),
+                "offset {offset} was given after {:?}",
+                self.last_offset
+            );
+            self.last_offset = Some(offset);
+            // One that nobody was handed and that was not there after a start is free.
+            let before = self.offsets.insert(offset, index).map(|i| &self.items[i]);
+            ensure!(
+                before.is_none_or(|i| i.fate == Fate::Lost && !i.handed),
+                "offset {offset} was given to two records"
+            );
+        }
+        let samples = batch.len() as u64;
+        self.number += samples;
+        let fate = if offset.is_some() { Fate::Pending } else { Fate::GivenUp };
+        let end = self.number;
+        self.items.push(Item {
+            offset,
+            batch,
+            samples,
+            end,
+            captured_at,
+            gap_from,
+            fate,
+            rotten: false,
+            handed: false,
+        });
+        Ok(())
+    }
+
+    /// A receipt was called.
+    pub fn decided(&mut self, index: usize, stays: bool) -> Verdict {
+        let Some(item) = self.items.get_mut(index) else {
+            return Err(format!("a receipt of item {index}, which is being appended"));
+        };
+        ensure!(item.fate == Fate::Pending, "a second receipt for {index}: {:?}", item.fate);
+        if !stays {
+            item.fate = Fate::GivenUp;
+            return Ok(());
+        }
+        item.fate = Fate::Committed;
+        // What was found at the start is made durable before anything is written behind it.
+        for item in &mut self.items[..self.life] {
+            if item.fate == Fate::Found {
+                item.fate = Fate::Committed;
+            }
+        }
+        for sink in self.sinks.values_mut() {
+            sink.durable |= sink.joined_at() <= index;
+        }
+        Ok(())
+    }
+
+    /// Items of this life whose receipts are open.
+    pub fn pending(&self) -> impl Iterator<Item = usize> + '_ {
+        (self.life..self.items.len()).filter(|i| self.items[*i].fate == Fate::Pending)
+    }
+
+    /// A sink that is new to the log joins at its end.
+    pub fn join(&mut self, name: &'static str) {
+        self.sinks.insert(name, Sink::joining(self.number, self.items.len()));
+    }
+
+    /// A sink is taken out of the pipeline, or put back.
+    pub fn attach(&mut self, name: &str, attached: bool) {
+        if let Some(sink) = self.sinks.get_mut(name) {
+            match attached {
+                true => sink.put_back(self.number, self.items.len()),
+                false => sink.take_out(self.number, self.items.len()),
+            }
+        }
+    }
+
+    /// The bytes of a record have rotted.
+    pub fn rot(&mut self, offset: u64) {
+        if let Some(index) = self.offsets.get(&offset) {
+            self.items[*index].rotten = true;
+        }
+    }
+
+    /// A sink was handed a record. `early`: the volume cannot write, so it may come before its
+    /// receipt.
+    pub fn handed_out(
+        &mut self,
+        name: &str,
+        offset: u64,
+        batch: &Batch,
+        early: bool,
+        in_order: bool,
+    ) -> Verdict<usize> {
+        let Some(&index) = self.offsets.get(&offset) else {
+            return Err(format!("{name} was handed offset {offset}, which nothing was given"));
+        };
+        let Some(sink) = self.sinks.get_mut(name) else {
+            return Err(format!("{name} is no sink"));
+        };
+        let item = &self.items[index];
+        match item.fate {
+            Fate::Committed | Fate::Uncertain => {}
+            Fate::Found => self.early = true,
+            Fate::Pending if early => self.early = true,
+            fate => return Err(format!("{name} was handed {index} ({offset}), which is {fate:?}")),
+        }
+        ensure!(
+            batches::same(&item.batch, batch),
+            "{name} was handed other content as {index} ({offset}): {batch:?} for {:?}",
+            item.batch
+        );
+        ensure!(!item.rotten, "{name} was handed {index} ({offset}) off rotten bytes");
+        sink.handed_out(&self.items, index, in_order, self.holes)?;
+        self.items[index].handed = true;
+        Ok(index)
+    }
+
+    /// A sink was told to wait while it had nothing in flight.
+    pub fn waits(&mut self, name: &str) {
+        if let Some(sink) = self.sinks.get_mut(name) {
+            sink.waits(&self.items);
+        }
+    }
+
+    /// A life has ended; the next one shows these books of the sinks that have a cursor. Gives
+    /// the sinks that were attached.
+    pub fn restarted(
+        &mut self,
+        ledgers: &BTreeMap<String, Ledger>,
+        loss: Loss,
+    ) -> Verdict<Vec<&'static str>> {
+        let mut number = None;
+        for (name, sink) in &self.sinks {
+            let Some(ledger) = ledgers.get(*name) else {
+                ensure!(!sink.durable || loss.rot, "the position of {name} is gone");
+                continue;
+            };
+            let Some(here) = sink.number(ledger) else { continue };
+            ensure!(
+                number.is_none_or(|n| n == here) || loss.rot,
+                "{name} counts {here} samples in the log, another sink {number:?}"
+            );
+            number = number.max(Some(here));
+        }
+        self.find_end(number.unwrap_or_default(), loss)?;
+        let attached = self.sinks.iter().filter(|(_, s)| s.attached).map(|(n, _)| *n).collect();
+        self.sinks.retain(|name, _| ledgers.contains_key(*name));
+        self.discarded.retain(|name| ledgers.contains_key(*name));
+        for (name, sink) in &mut self.sinks {
+            sink.restarted(name, &ledgers[*name], loss, &self.items)?;
+        }
+        self.life = self.items.len();
+        if loss.clean {
+            self.synced = self.life;
+        }
+        self.early = false;
+        self.last_offset = None;
+        Ok(attached)
+    }
+
+    /// Decides what was not committed by where the log ends after a start.
+    fn find_end(&mut self, number: u64, loss: Loss) -> Verdict {
+        let sure = if loss.unsynced { self.synced } else { self.items.len() };
+        let committed = self.items[..sure].iter().filter(|i| i.fate == Fate::Committed);
+        let committed = committed.map(|i| i.end).max().unwrap_or_default();
+        ensure!(
+            number >= committed || loss.rot,
+            "{committed} samples were committed and {number} are there after a restart"
+        );
+        ensure!(
+            number <= self.number,
+            "{} samples were appended and {number} are there after a restart",
+            self.number
+        );
+        ensure!(
+            !loss.clean || loss.rot || number == self.number,
+            "a clean close kept {number} of {} samples",
+            self.number
+        );
+        let is_end = |i: &Item| i.fate != Fate::Lost && i.end == number;
+        ensure!(
+            number == 0 || self.items.iter().any(is_end) || loss.rot,
+            "the log ends at sample {number}, in the middle of a record"
+        );
+        // What is there of this life has the gap that was due before it in front.
+        if self.items[self.life..].iter().any(|i| i.offset.is_some() && i.end <= number) {
+            self.lost_from = None;
+        }
+        let (synced, early) = (self.synced, self.early);
+        for (index, item) in self.items.iter_mut().enumerate() {
+            let before = item.fate;
+            item.fate = match before {
+                Fate::Lost => Fate::Lost,
+                _ if item.end > number => Fate::Lost,
+                Fate::Pending | Fate::Found if loss.clean => Fate::Committed,
+                Fate::Pending | Fate::Found if early => Fate::Uncertain,
+                Fate::Pending => Fate::Found,
+                Fate::Committed if loss.unsynced && index >= synced => Fate::Uncertain,
+                fate => fate,
+            };
+            if item.fate == Fate::Lost && before != Fate::Lost {
+                let from = self.lost_from.map_or(item.captured_at, |t| t.min(item.captured_at));
+                self.lost_from = Some(from);
+            }
+        }
+        self.holes |= self.items.iter().any(|i| i.fate == Fate::Uncertain);
+        self.number = number;
+        Ok(())
+    }
+
+    /// From when on the next gap has to be at the latest.
+    pub fn gap_from(&self) -> Option<UnixNanos> {
+        let last = self.items[..self.life].iter().rfind(|i| i.fate != Fate::Lost);
+        let is_readable = |i: &&Item| matches!(i.fate, Fate::Committed | Fate::Found);
+        let asked = last.filter(is_readable).and_then(|i| i.gap_from);
+        self.lost_from.into_iter().chain(asked).min()
+    }
+}
