@@ -67,6 +67,7 @@ fn metrics(shown: &Shown) -> axum::response::Response {
         config_problems: shown.config_problems.load(Ordering::Relaxed),
         config_rejected: shown.config_rejected.load(Ordering::Relaxed),
         uptime: shown.started.elapsed(),
+        clock_steps: shown.clock.steps(),
     };
     match render(&shown.view.snapshot(), &numbers) {
         Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)

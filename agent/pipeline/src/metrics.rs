@@ -23,6 +23,8 @@ pub struct AgentNumbers {
     pub config_rejected: u64,
     /// Time since the start.
     pub uptime: Duration,
+    /// How often the wall clock was set since then.
+    pub clock_steps: u64,
 }
 
 /// A metric could not be made: a fault in this file.
@@ -109,6 +111,12 @@ impl Sheet {
             "Time since the agent started.",
             &[],
             [(Vec::new(), a.uptime.as_secs_f64())],
+        )?;
+        self.counter(
+            "lineside_agent_clock_steps_total",
+            "How often the wall clock was set while the agent ran.",
+            &[],
+            one(a.clock_steps),
         )
     }
 

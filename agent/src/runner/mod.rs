@@ -13,10 +13,11 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use lineside_core::clock::SystemClock;
+use lineside_core::clock::Clock;
 use lineside_core::driver::Driver;
 use lineside_core::secret::Secrets;
 use lineside_crds::yaml::Problem;
+use lineside_pipeline::clock::MachineClock;
 use lineside_pipeline::engine::View;
 use lineside_pipeline::{Engine, Parts, Windows};
 use tokio::runtime::Runtime;
@@ -65,6 +66,8 @@ pub struct Shown {
     pub agent: String,
     /// Its configuration directory.
     pub config: PathBuf,
+    /// Its clock.
+    pub clock: Arc<dyn Clock>,
     /// What runs.
     pub view: Arc<View>,
     /// What happens.
@@ -107,8 +110,9 @@ impl Runner {
         end: impl Future<Output = ()>,
         up: impl FnOnce(Addresses, &Arc<Shown>),
     ) -> anyhow::Result<Exit> {
+        let clock: Arc<dyn Clock> = Arc::new(MachineClock::default());
         let mut engine = Engine::new(Parts {
-            clock: Arc::new(SystemClock),
+            clock: clock.clone(),
             secrets: Secrets::new(self.secrets),
             drivers: registry::drivers(),
             make_sink: registry::sink,
@@ -119,6 +123,7 @@ impl Runner {
         let shown = Arc::new(Shown {
             agent: self.name.clone(),
             config: self.config.clone(),
+            clock,
             view: engine.view(),
             windows: engine.windows(),
             drivers: registry::drivers(),
