@@ -15,6 +15,7 @@ use std::sync::Arc;
 use lineside_core::{Origin, UnixNanos};
 use lineside_crds::model::Durability;
 
+use super::files;
 use super::segment::{self, Segment};
 use super::{Log, Now, State};
 use crate::definition;
@@ -119,7 +120,8 @@ impl State {
         let is_mark = |content: &Content| matches!(content, Content::Dropped(_));
         let trailing = self.pending.iter().rev().take_while(|p| is_mark(&p.entry.content)).count();
         let count = self.pending.len() - trailing;
-        let round: Vec<Write> = self
+        let dropped_from = self.pending.iter().skip(count).map(|p| p.entry.captured_at).min();
+        let mut round: Vec<Write> = self
             .pending
             .iter()
             .take(count)
@@ -143,8 +145,10 @@ impl State {
                 },
             })
             .collect();
-        if let Some(last) = round.last() {
+        if let Some(last) = round.last_mut() {
             self.writing = last.header.offset + 1;
+            // A mark that is never written leaves nothing but the gap to tell of its samples.
+            last.gap_from = last.gap_from.into_iter().chain(dropped_from).min();
         }
         round
     }
@@ -220,12 +224,13 @@ impl Log {
     /// Makes the segment that an unclean end has left end where its good frames end.
     fn cut_tail(&self, writer: &mut Writer) -> io::Result<()> {
         let Some(cut) = &writer.cut else { return Ok(()) };
-        let file = self.shared.fs.open(&segment::path(&self.dir, cut.first), Open::ReadWrite)?;
+        let file = self.shared.fs.open(&files::path(&self.dir, cut.first), Open::ReadWrite)?;
         let mut unsure = vec![0; usize::try_from(cut.end - cut.unsure_from).unwrap_or(0)];
         let got = file.read_at(&mut unsure, cut.unsure_from)?;
         unsure.truncate(got);
-        file.set_len(cut.unsure_from)?;
+        // The same bytes in the same place: cut off in the middle, this harms nothing.
         file.write_at(&unsure, cut.unsure_from)?;
+        file.set_len(cut.end)?;
         file.sync_data()?;
         writer.filled.push((cut.first, cut.end));
         writer.cut = None;
@@ -251,7 +256,7 @@ impl Log {
         let head = self.head(first, 0, 0, now.unix, writer.durable);
         let bytes = wanted.max(head.len() as u64 + size);
         self.make_room(writer, bytes)?;
-        let path = segment::path(&self.dir, first.offset);
+        let path = files::path(&self.dir, first.offset);
         writer.litter.push(path.clone());
         let file = self.shared.fs.open(&path, Open::CreateNew)?;
         file.allocate(bytes)?;
@@ -311,7 +316,7 @@ impl Log {
             }
         }
         let old = writer.generation.take();
-        let paths = segment::definition_paths(&self.dir, first);
+        let paths = files::definition_paths(&self.dir, first);
         writer.litter.extend(paths.iter().cloned());
         let [a, b] = &paths;
         let files =
@@ -445,12 +450,12 @@ impl Log {
     /// attempt begins new files. What a sync could not write is never trusted again.
     fn give_up_segment(&self, writer: &mut Writer) {
         let fresh: Vec<u64> = writer.fresh.drain(..).map(|s| s.first.offset).collect();
-        writer.litter.extend(fresh.iter().map(|first| segment::path(&self.dir, *first)));
+        writer.litter.extend(fresh.iter().map(|first| files::path(&self.dir, *first)));
         if let Some(generation) = writer.generation.take()
             && fresh.contains(&generation.first)
         {
             writer.generations.remove(&generation.first);
-            writer.litter.extend(segment::definition_paths(&self.dir, generation.first));
+            writer.litter.extend(files::definition_paths(&self.dir, generation.first));
         }
         if let Some(active) = writer.active.take()
             && !fresh.contains(&active.segment.first.offset)
@@ -534,6 +539,14 @@ fn flush(writer: &mut Writer, buffer: &mut Vec<u8>, buffer_at: &mut u64) -> io::
 impl Writer {
     pub(super) fn new(meta_on_disk: Option<Meta>, litter: Vec<PathBuf>) -> Self {
         Self { meta_on_disk, litter, ..Self::default() }
+    }
+
+    /// Gives back what is allocated and not used; the next write begins a new segment.
+    pub(super) fn give_back(&mut self) -> io::Result<()> {
+        match self.active.take() {
+            Some(active) => active.file.set_len(active.position),
+            None => Ok(()),
+        }
     }
 
     fn must_roll(&self, end: u64, oldest_start: Option<UnixNanos>) -> bool {
