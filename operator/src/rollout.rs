@@ -12,7 +12,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use k8s_openapi::api::core::v1::{Pod, PodCondition};
+use k8s_openapi::api::core::v1::{Pod, PodCondition, ServiceAccount};
 use lineside_crds::api::status::Health;
 use serde::{Deserialize, Serialize};
 
@@ -68,11 +68,14 @@ pub struct MemberPod {
     pub ready: bool,
     /// It is being deleted.
     pub ending: bool,
+    /// Its service account was made again after it: the API server knows its token no more, and
+    /// the kubelet goes on giving it that one until it comes of age.
+    pub disowned: bool,
 }
 
 impl MemberPod {
-    /// What a Pod says.
-    pub fn new(pod: &Pod) -> Self {
+    /// What a Pod says, beside the service account that there is now.
+    pub fn new(pod: &Pod, account: Option<&ServiceAccount>) -> Self {
         let conditions = pod.status.as_ref().and_then(|s| s.conditions.as_ref());
         let is_ready = |c: &PodCondition| c.type_ == "Ready" && c.status == "True";
         let annotations = pod.metadata.annotations.as_ref();
@@ -82,7 +85,15 @@ impl MemberPod {
             template: annotations.and_then(|a| a.get(TEMPLATE_HASH)).cloned(),
             ready: conditions.into_iter().flatten().any(is_ready),
             ending: pod.metadata.deletion_timestamp.is_some(),
+            disowned: account
+                .and_then(|account| account.metadata.creation_timestamp.as_ref())
+                .zip(pod.metadata.creation_timestamp.as_ref())
+                .is_some_and(|(account, pod)| account.0 > pod.0),
         }
+    }
+
+    fn is_outdated(&self, wanted: &str) -> bool {
+        self.disowned || self.template.as_deref() != Some(wanted)
     }
 }
 
@@ -187,13 +198,17 @@ pub fn plan(members: &[Member]) -> Plan {
 }
 
 impl Member {
-    /// Its pod, if that is of another template.
-    fn outdated(&self) -> Option<&MemberPod> {
-        let wanted = Some(self.wanted.as_str());
-        self.pod.as_ref().filter(|pod| !pod.ending && pod.template.as_deref() != wanted)
+    /// Whether it has a pod that is to be replaced.
+    pub fn is_outdated(&self) -> bool {
+        self.pod.as_ref().is_some_and(|pod| pod.is_outdated(&self.wanted))
     }
 
-    /// Its pod, if that is of another template and does not work: replacing it takes nothing away.
+    /// Its pod, if that is to be replaced and nobody has begun to.
+    fn outdated(&self) -> Option<&MemberPod> {
+        self.pod.as_ref().filter(|pod| !pod.ending && pod.is_outdated(&self.wanted))
+    }
+
+    /// Its pod, if that is to be replaced and does not work: replacing it takes nothing away.
     fn broken(&self) -> Option<&MemberPod> {
         self.outdated().filter(|pod| !pod.ready)
     }
@@ -278,6 +293,7 @@ mod tests {
                 template: Some(template.to_owned()),
                 ready,
                 ending: false,
+                disowned: false,
             }),
             node_open: true,
             started_at: Some("1".to_owned()),
@@ -299,7 +315,13 @@ mod tests {
                 member.baseline = Some(baseline.clone());
                 let wanted = Some(member.wanted.clone());
                 let uid = format!("{}+", pod.uid);
-                member.pod = Some(MemberPod { uid, template: wanted, ready: false, ..pod.clone() });
+                member.pod = Some(MemberPod {
+                    uid,
+                    template: wanted,
+                    ready: false,
+                    disowned: false,
+                    ..pod.clone()
+                });
             }
             Plan::Finish { agent } => {
                 let index = find(members, agent);
@@ -420,8 +442,37 @@ mod tests {
             template: Some("t".into()),
             ready: true,
             ending: true,
+            disowned: false,
         };
-        assert_eq!(MemberPod::new(&pod), expected);
+        assert_eq!(MemberPod::new(&pod, None), expected);
+    }
+
+    #[test]
+    fn a_pod_is_older_than_its_service_account_only_when_that_was_made_again() {
+        let made = |at: &str| serde_json::json!({"metadata": {"creationTimestamp": at}});
+        let pod: Pod = serde_json::from_value(made("2026-01-01T00:00:10Z")).expect("a pod");
+        let disowned = |at: &str| {
+            let account = serde_json::from_value(made(at)).expect("a service account");
+            MemberPod::new(&pod, Some(&account)).disowned
+        };
+        assert!(!disowned("2026-01-01T00:00:09Z"));
+        assert!(!disowned("2026-01-01T00:00:10Z"), "made together, in whole seconds");
+        assert!(disowned("2026-01-01T00:00:11Z"));
+    }
+
+    #[test]
+    fn a_pod_whose_token_is_nobodys_is_replaced_once() {
+        let mut members = [member("a", "new", true), member("b", "new", true)];
+        members[1].pod.as_mut().expect("a pod").disowned = true;
+        assert!(!members[0].is_outdated() && members[1].is_outdated());
+        let first = plan(&members);
+        assert_eq!(replaced(&first), "b");
+        obey(&mut members, &first);
+        start(&mut members[1]);
+        let second = plan(&members);
+        assert_eq!(second, Plan::Finish { agent: "b".into() });
+        obey(&mut members, &second);
+        assert_eq!(plan(&members), Plan::Done);
     }
 
     #[test]

@@ -4,6 +4,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -144,5 +146,30 @@ fn a_new_token_is_used_from_the_next_request_on_without_a_refusal() {
     assert!(all.iter().all(|(code, ..)| *code < 400), "{all:?}");
     let lines = fs::read_to_string(&log).unwrap();
     assert!(!lines[since..].contains("\"code\":401"), "somebody was not known");
+    plant.recovers();
+}
+
+#[test]
+fn an_agent_whose_service_account_was_made_again_is_heard_again() {
+    let mut plant = Plant::new("account");
+    let before = plant.pod();
+    let agent = before["metadata"]["labels"]["lineside.dev/agent"].as_str().unwrap().to_owned();
+    let account = |plant: &Plant| plant.line.get("serviceaccount", &agent).unwrap_or_default();
+    let renewed =
+        |plant: &Plant| plant.line.get("lease", &agent).unwrap()["spec"]["renewTime"].clone();
+    let old = account(&plant)["metadata"]["uid"].clone();
+    plant.line.kubectl(&["delete", "serviceaccount", &agent, "--wait=false"]).unwrap();
+    wait::until("another account", SOON, || {
+        let now = account(&plant)["metadata"]["uid"].clone();
+        now.is_string() && now != old
+    })
+    .unwrap();
+    // So long the API server may take an old token that it has seen before.
+    thread::sleep(Duration::from_secs(20));
+    let started = Instant::now();
+    let last = renewed(&plant);
+    wait::until("the agent is heard", SOON, || renewed(&plant) != last)
+        .unwrap_or_else(|e| panic!("{e}\n{}", plant.line.describe()));
+    println!("heard again after {:.1} s", started.elapsed().as_secs_f64());
     plant.recovers();
 }

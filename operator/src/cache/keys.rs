@@ -11,7 +11,7 @@ use lineside_crds::api::agent_pool::{AgentPool, POOL_DEFAULT};
 use lineside_crds::api::device::DeviceConnection;
 use lineside_crds::api::pipeline::{Pipeline, PipelineSpec};
 
-use super::kinds::{Claim, Lease, Node, Pod, StatefulSet};
+use super::kinds::{Claim, Lease, Node, Pod, ServiceAccount, StatefulSet};
 use super::table::Change;
 use super::{Cache, Guarded};
 use crate::queue::Key;
@@ -183,6 +183,13 @@ pub(super) fn of_agent(change: &Change<Guarded<Agent>>, cache: &Cache) -> Vec<Ke
 /// A child whose every change is looked at.
 pub(super) fn of_child<K: Resource>(change: &Change<K>, _: &Cache) -> Vec<Key> {
     agent_key(change).into_iter().collect()
+}
+
+/// Pods have tokens of the account that there was when they were made.
+pub(super) fn of_service_account(change: &Change<ServiceAccount>, _: &Cache) -> Vec<Key> {
+    let Some((namespace, name)) = agent_of(change) else { return Vec::new() };
+    let pool = pool_of(change).map(|pool| Key::Pool(namespace.clone(), pool));
+    [Key::Agent(namespace, name)].into_iter().chain(pool).collect()
 }
 
 pub(super) fn of_stateful_set(change: &Change<StatefulSet>, _: &Cache) -> Vec<Key> {
@@ -537,6 +544,13 @@ mod tests {
         let bare: StatefulSet = child(2, json!({"metadata": {"labels": null}}));
         // A watch by label tells of a lost label as of an end.
         assert!(keys(&cache, Event::Delete(bare)).contains(&"Agent ns/a1".to_owned()));
+    }
+
+    #[test]
+    fn a_service_account_that_is_made_again_concerns_its_agent_and_the_rollout_of_its_pool() {
+        let cache = cache();
+        let account = child::<ServiceAccount>(1, json!({}));
+        assert_eq!(keys(&cache, Event::Apply(account)), ["Agent ns/a1", "Pool ns/default"]);
     }
 
     #[test]

@@ -101,7 +101,7 @@ tracked! {
     Guarded<Agent>, "Agent", agents, keys::of_agent, prune_guarded;
     StatefulSet, "StatefulSet", stateful_sets, keys::of_stateful_set;
     ConfigMap, "ConfigMap", config_maps, keys::of_child, prune_config_map;
-    ServiceAccount, "ServiceAccount", service_accounts, keys::of_child;
+    ServiceAccount, "ServiceAccount", service_accounts, keys::of_service_account;
     RoleBinding, "RoleBinding", role_bindings, keys::of_child;
     Claim, "PersistentVolumeClaim", claims, keys::of_claim;
     Pod, "Pod", pods, keys::of_pod, prune_pod;

@@ -88,7 +88,10 @@ impl Reconciler {
         };
         Some(Member {
             wanted: annotations.get(TEMPLATE_HASH)?.clone(),
-            pod: self.pod_of(namespace, &name).map(|pod| member_pod(&pod)),
+            pod: self.pod_of(namespace, &name).map(|pod| {
+                let account = self.cache.service_accounts.get(namespace, &name);
+                MemberPod::new(&pod, account.as_deref())
+            }),
             node_open: node.is_some_and(|node| node.ready && !node.cordoned),
             started_at: status.and_then(|s| s.started_at.clone()),
             devices: status
@@ -126,10 +129,7 @@ impl Reconciler {
                 vec![Diagnostic::new(Code::Undecodable, FieldPath::root(), invalid.error.clone())]
             }
         };
-        let outdated = members.iter().find(|member| {
-            let template = member.pod.as_ref().map(|pod| pod.template.as_deref());
-            template.is_some_and(|template| template != Some(member.wanted.as_str()))
-        });
+        let outdated = members.iter().find(|member| member.is_outdated());
         let facts = PoolFacts {
             namespace,
             generation: object.meta().generation.unwrap_or_default(),
@@ -149,16 +149,5 @@ impl Reconciler {
         let transition = Transition::of(&previous.conditions, &status.conditions);
         let about = object.object_ref(&());
         self.write_status::<Guarded<AgentPool>>(namespace, name, &status, transition, about).await
-    }
-}
-
-fn member_pod(pod: &Pod) -> MemberPod {
-    let conditions = pod.status.as_ref().and_then(|s| s.conditions.as_ref());
-    MemberPod {
-        name: pod.name_any(),
-        uid: pod.uid().unwrap_or_default(),
-        template: pod.annotations().get(TEMPLATE_HASH).cloned(),
-        ready: conditions.into_iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True"),
-        ending: pod.metadata.deletion_timestamp.is_some(),
     }
 }
