@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use lineside_core::clock::Clock;
 use lineside_core::driver::{Driver, Emit, Ended, Receipt, SessionContext, Update};
 use lineside_core::fault::{Fault, FaultClass};
-use lineside_core::{Batch, Origin, StatusCode};
+use lineside_core::{Batch, Origin, StatusCode, UnixNanos};
 use lineside_crds::diagnostics::Code;
 use lineside_crds::model::{Device, Mode};
 use tokio::sync::watch;
@@ -20,8 +20,9 @@ use crate::Windows;
 use crate::backoff::{Backoff, STABLE, random_below};
 use crate::health::{DeviceFacts, FlapGuard, Health, Verdict, judge_device, suspended};
 use crate::last_value::{LastValues, Passed};
-use crate::route::{Route, Selection, deliver, select};
+use crate::route::{Route, Selection, select};
 use crate::snapshot::{DeviceSnapshot, PointSnapshot, PointsSnapshot};
+use crate::stream::{Asking, Gate, Stream};
 use crate::tap::Seen;
 
 /// How long a session may take to end after it was cancelled (driver contract).
@@ -31,6 +32,7 @@ const CANCEL_GRACE: Duration = Duration::from_secs(1);
 pub struct Hub {
     clock: Arc<dyn Clock>,
     windows: Arc<Windows>,
+    asking: Arc<Asking>,
     state: Mutex<State>,
 }
 
@@ -104,7 +106,12 @@ impl Hub {
             counters: DeviceCounters::default(),
             device,
         };
-        Self { clock, windows, state: Mutex::new(state) }
+        Self { clock, windows, asking: Arc::default(), state: Mutex::new(state) }
+    }
+
+    /// Since when the device is being asked.
+    pub(crate) fn asked(&self) -> &Arc<Asking> {
+        &self.asking
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -155,11 +162,24 @@ impl Hub {
     }
 
     /// Takes a batch from a session.
-    fn accept(&self, batch: Batch) {
-        self.accept_into(&mut self.lock(), batch);
+    fn accept(&self, batch: Batch) -> Receipt {
+        self.accept_into(&mut self.lock(), batch)
     }
 
-    fn accept_into(&self, state: &mut State, batch: Batch) {
+    /// Stores that make the device wait.
+    fn pressing(&self) -> Vec<Stream> {
+        let state = self.lock();
+        state.routes.iter().map(|(r, _)| &r.stream).filter(|s| s.presses()).cloned().collect()
+    }
+
+    /// The session waits for the stores of pipelines, or no longer does.
+    fn hold(&self, held: bool) {
+        let mut state = self.lock();
+        state.facts.held = held;
+        self.judge(&mut state);
+    }
+
+    fn accept_into(&self, state: &mut State, batch: Batch) -> Receipt {
         let bad = batch.iter().filter(|s| s.status.is_bad()).count() as u64;
         state.counters.bad += bad;
         state.counters.good += batch.len() as u64 - bad;
@@ -187,15 +207,19 @@ impl Hub {
         };
         let batch = Arc::new(batch);
         self.windows.tap.show(|| Seen::Decoded(batch.clone()));
+        let (part, receipt) = Gate::new();
+        let now = self.clock.now();
         for (route, selection) in &state.routes {
             if own {
-                deliver(&batch, selection, &route.stream);
+                route.deliver(&batch, selection, now, &part);
             } else {
                 let selection = select(&route.pipeline, &state.device.labels, batch.origin());
-                deliver(&batch, &selection, &route.stream);
+                route.deliver(&batch, &selection, now, &part);
             }
         }
+        part.done(true);
         self.judge(state);
+        receipt
     }
 
     fn session_connected(&self, endpoint: &str) {
@@ -226,6 +250,7 @@ impl Hub {
         let mut state = self.lock();
         let down = !state.facts.connected;
         let status = match &state.facts.fault {
+            _ if state.facts.held => FaultClass::Overload.status(),
             Some((class, ..)) => class.status(),
             None if down => StatusCode::BAD_NO_COMMUNICATION,
             None => StatusCode::BAD_TIMEOUT,
@@ -246,7 +271,8 @@ impl Hub {
         for point in points {
             batch.push_bad(point, status, now);
         }
-        self.accept_into(state, batch);
+        // Nobody waits for what the supervisor says.
+        drop(self.accept_into(state, batch));
     }
 
     /// The device is suspended: its points are out of service, and say so once.
@@ -334,10 +360,40 @@ impl Hub {
     }
 }
 
+/// As long as a session waits for the stores of pipelines.
+struct Held<'a>(&'a Hub);
+
+impl<'a> Held<'a> {
+    fn begin(hub: &'a Hub) -> Self {
+        hub.hold(true);
+        Self(hub)
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.hold(false);
+    }
+}
+
 impl Emit for Hub {
     fn emit(&self, batch: Batch) -> BoxFuture<'_, Receipt> {
-        self.accept(batch);
-        Box::pin(std::future::ready(Receipt::captured()))
+        let pressing = self.pressing();
+        if pressing.is_empty() {
+            return Box::pin(std::future::ready(self.accept(batch)));
+        }
+        Box::pin(async move {
+            let held = Held::begin(self);
+            for stream in pressing {
+                stream.room().await;
+            }
+            drop(held);
+            self.accept(batch)
+        })
+    }
+
+    fn asking(&self, since: Option<UnixNanos>) {
+        self.asking.set(since);
     }
 
     fn connected(&self, endpoint: &str) {
@@ -429,6 +485,7 @@ async fn session(
         cancel: token.clone(),
     };
     let mut task = Owned(tokio::spawn(driver.session(device, context)));
+    let _asked = Asked(&hub.asking);
     loop {
         tokio::select! {
             ended = &mut task.0 => return ended.unwrap_or_else(panicked),
@@ -440,6 +497,15 @@ async fn session(
                 return Ended::Cancelled;
             }
         }
+    }
+}
+
+/// However a session ends, nothing is asked any more.
+struct Asked<'a>(&'a Asking);
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        self.0.set(None);
     }
 }
 

@@ -9,6 +9,8 @@ use lineside_crds::diagnostics::Code;
 use lineside_crds::model::{Availability, Mode};
 use tokio::time::Instant;
 
+use crate::stream::Trouble;
+
 /// Health of one thing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Health {
@@ -52,6 +54,8 @@ pub struct DeviceFacts {
     pub waiting: usize,
     /// The last session's fault, while no good data came since.
     pub fault: Option<(FaultClass, Code, String)>,
+    /// The session waits for room in the store of a pipeline (`overflow: Backpressure`).
+    pub held: bool,
 }
 
 /// A verdict: health, CamelCase reason, the code when something is wrong, and words.
@@ -88,6 +92,10 @@ pub fn suspended() -> Verdict {
 /// Judges a device that runs.
 pub fn judge_device(facts: &DeviceFacts, availability: Availability) -> Verdict {
     let total = facts.good + facts.bad + facts.waiting;
+    if facts.held {
+        let text = "not read until there is room in the store of a pipeline".to_owned();
+        return Verdict::ill(Health::Degraded, Code::StoreFull, text);
+    }
     if facts.good > 0 && facts.bad == 0 {
         return Verdict::well(Health::Healthy, "Receiving");
     }
@@ -209,7 +217,14 @@ pub struct Outlet<'a> {
 
 /// Judges a pipeline by its devices and by its sinks. It is about delivery: silent devices make
 /// it ill only when all are silent.
-pub fn judge_pipeline(mode: Mode, sources: &Sources, sinks: &[Outlet<'_>]) -> Verdict {
+///
+/// `trouble`: why its store cannot write to the disk now.
+pub fn judge_pipeline(
+    mode: Mode,
+    sources: &Sources,
+    sinks: &[Outlet<'_>],
+    trouble: Option<&Trouble>,
+) -> Verdict {
     if mode == Mode::Suspended {
         return suspended();
     }
@@ -226,6 +241,9 @@ pub fn judge_pipeline(mode: Mode, sources: &Sources, sinks: &[Outlet<'_>]) -> Ve
     }
     if let Some(quiet) = quiet {
         return quiet;
+    }
+    if let Some(Trouble { code, message }) = trouble {
+        return Verdict::ill(Health::Degraded, *code, message.clone());
     }
     if let Some(code) = of(Health::Healthy).find_map(|sink| sink.dropping) {
         let text = "samples were dropped within the last minute though the sink is connected";
@@ -357,7 +375,7 @@ mod tests {
             (&[], (unknown, "NoDevices")),
         ] {
             let outlet = Outlet { verdict: &well, dropping: None };
-            let verdict = judge_pipeline(Mode::Running, &sources(devices), &[outlet]);
+            let verdict = judge_pipeline(Mode::Running, &sources(devices), &[outlet], None);
             assert_eq!((verdict.health, verdict.reason), shown, "{devices:?}");
         }
     }
@@ -372,7 +390,7 @@ mod tests {
                 .iter()
                 .map(|(verdict, dropping)| Outlet { verdict, dropping: *dropping })
                 .collect();
-            let verdict = judge_pipeline(Mode::Running, &sources(devices), &outlets);
+            let verdict = judge_pipeline(Mode::Running, &sources(devices), &outlets, None);
             (verdict.health, verdict.code)
         };
         let unavailable = (Health::Unavailable, Some(Code::SinkUnavailable));
@@ -382,6 +400,17 @@ mod tests {
         assert_eq!(judge(&[&well], &[(&well, full), (&dead, None)]), degraded);
         assert_eq!(judge(&[&well], &[(&well, None), (&well, full)]), (Health::Degraded, full));
         assert_eq!(judge(&[&well], &[(&well, None)]), (Health::Healthy, None));
+    }
+
+    #[test]
+    fn a_disk_that_takes_nothing_degrades_a_pipeline_that_delivers() {
+        let well = Verdict::well(Health::Healthy, "Delivering");
+        let outlet = Outlet { verdict: &well, dropping: Some(Code::StoreFull) };
+        let trouble = Trouble { code: Code::StoreDiskFull, message: "no space left".into() };
+        let judge =
+            |trouble| judge_pipeline(Mode::Running, &sources(&[&well]), &[outlet], trouble).code;
+        assert_eq!(judge(Some(&trouble)), Some(Code::StoreDiskFull));
+        assert_eq!(judge(None), Some(Code::StoreFull));
     }
 
     #[tokio::test(start_paused = true)]

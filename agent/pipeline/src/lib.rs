@@ -17,7 +17,6 @@ pub mod health;
 pub mod journal;
 pub mod last_value;
 pub mod metrics;
-pub mod pace;
 pub mod range_set;
 pub mod ring;
 pub mod route;

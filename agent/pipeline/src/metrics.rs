@@ -200,23 +200,35 @@ impl Sheet {
             "lineside_pipeline_captured_samples_total",
             "Samples taken into the pipeline's store.",
             &SINK[..2],
-            all.iter().map(|p| (key(p, &[]), p.captured)),
+            all.iter().map(|p| (key(p, &[]), p.store.captured)),
         )?;
         self.gauge(
             "lineside_store_bytes",
             "Bytes in the pipeline's store.",
             &SINK[..2],
-            all.iter().map(|p| (key(p, &[]), p.store_bytes as f64)),
+            all.iter().map(|p| (key(p, &[]), p.store.bytes as f64)),
         )?;
         self.gauge(
             "lineside_store_limit_bytes",
             "Bound of the pipeline's store.",
             &SINK[..2],
-            all.iter().map(|p| (key(p, &[]), p.store_limit as f64)),
+            all.iter().map(|p| (key(p, &[]), p.store.limit as f64)),
+        )?;
+        self.gauge(
+            "lineside_store_degraded",
+            "1 while what is captured cannot be written to the disk and is held in memory.",
+            &SINK[..2],
+            all.iter().map(|p| (key(p, &[]), f64::from(u8::from(p.trouble.is_some())))),
+        )?;
+        self.gauge(
+            "lineside_store_gaps",
+            "Times of which nothing was captured because the agent did not run, at most 64.",
+            &SINK[..2],
+            all.iter().map(|p| (key(p, &[]), p.store.gaps.len() as f64)),
         )?;
         self.counter(
             "lineside_sink_captured_samples_total",
-            "Samples captured for the sink: delivered + buffered + dropped.",
+            "Samples captured for the sink: delivered + buffered + dead-lettered + dropped.",
             &SINK,
             pairs().map(|(p, s)| (key(p, &[&s.name]), s.numbers.ledger.captured)),
         )?;
@@ -231,6 +243,12 @@ impl Sheet {
             "Samples that wait for the sink.",
             &SINK,
             pairs().map(|(p, s)| (key(p, &[&s.name]), s.numbers.ledger.buffered as f64)),
+        )?;
+        self.gauge(
+            "lineside_sink_dead_lettered_samples",
+            "Samples that the remote refused and that are kept for `lineside dlq`.",
+            &SINK,
+            pairs().map(|(p, s)| (key(p, &[&s.name]), s.numbers.ledger.dead_lettered as f64)),
         )?;
         self.counter(
             "lineside_sink_dropped_samples_total",

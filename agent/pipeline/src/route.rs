@@ -4,18 +4,20 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use lineside_core::{Batch, Origin};
+use lineside_core::{Batch, Origin, UnixNanos};
 use lineside_crds::model::{Mode, ObjectKey, Pipeline};
 
-use crate::stream::Stream;
+use crate::stream::{Asking, Part, Stream};
 
-/// One way out of a device: a pipeline's store and what of the device it takes.
+/// One way out of a device: a pipeline and its store.
 #[derive(Clone)]
 pub struct Route {
     /// The pipeline.
     pub pipeline: Arc<Pipeline>,
     /// Its store.
     pub stream: Stream,
+    /// What is being asked of all devices of the pipeline: where a gap in its data would begin.
+    pub asking: Arc<[Arc<Asking>]>,
 }
 
 /// The points that a pipeline takes of one origin.
@@ -50,14 +52,24 @@ pub fn select(
     }
 }
 
-/// Hands a batch to one pipeline; the batch is shared where the pipeline takes all of it.
-pub fn deliver(batch: &Arc<Batch>, selection: &Selection, stream: &Stream) {
-    match selection {
-        Selection::Nothing => {}
-        Selection::All => stream.append(batch.clone()),
-        Selection::Some(wanted) => {
-            let part = batch.select(|s| wanted.get(s.point as usize).copied().unwrap_or_default());
-            stream.append(Arc::new(part));
-        }
+impl Route {
+    /// Hands a batch that was taken at `captured_at` to the pipeline; the batch is shared where
+    /// the pipeline takes all of it. The store has its part of the receipt.
+    pub fn deliver(
+        &self,
+        batch: &Arc<Batch>,
+        selection: &Selection,
+        captured_at: UnixNanos,
+        receipt: &Part,
+    ) {
+        let batch = match selection {
+            Selection::Nothing => return,
+            Selection::All => batch.clone(),
+            Selection::Some(wanted) => Arc::new(
+                batch.select(|s| wanted.get(s.point as usize).copied().unwrap_or_default()),
+            ),
+        };
+        let gap_from = || Asking::earliest(self.asking.iter().map(|asking| &**asking));
+        self.stream.append(batch, captured_at, gap_from, || receipt.split());
     }
 }

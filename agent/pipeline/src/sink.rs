@@ -103,6 +103,13 @@ impl Station {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether a session that ended so may have ended because of a record: the remote had taken
+    /// the connection and then broke it off.
+    fn accuses(&self, ended: &Ended) -> bool {
+        let broke = matches!(ended, Ended::Failed(fault) if fault.class == FaultClass::Peer);
+        broke && self.lock().facts.connected
+    }
+
     fn closed(&self) {
         let mut state = self.lock();
         state.facts.connected = false;
@@ -250,6 +257,7 @@ pub async fn supervise(
         }
         let started = Instant::now();
         let ended = session(&station, &sink, &stream, &around, &cancel).await;
+        stream.session_ended(&station.identity.sink, station.accuses(&ended));
         if station.lock().facts.connected && started.elapsed() >= STABLE {
             backoff.reset();
         }

@@ -12,7 +12,7 @@ use lineside_crds::model::{Device, Pipeline};
 use crate::device::DeviceCounters;
 use crate::health::Verdict;
 use crate::sink::StationSnapshot;
-use crate::stream::{LastDrop, SinkNumbers};
+use crate::stream::{LastDrop, SinkNumbers, StoreNumbers, Trouble};
 
 /// All devices and pipelines, by key.
 #[derive(Clone, Debug, Default)]
@@ -75,12 +75,12 @@ pub struct PipelineSnapshot {
     pub pipeline: Arc<Pipeline>,
     /// Health.
     pub verdict: Verdict,
-    /// Samples taken in.
-    pub captured: u64,
-    /// Bytes in the store.
-    pub store_bytes: u64,
-    /// Bound of the store in bytes.
-    pub store_limit: u64,
+    /// Its store.
+    pub store: StoreNumbers,
+    /// Why what is captured cannot be written to the disk now, if it cannot.
+    pub trouble: Option<Trouble>,
+    /// When the store is full at the present rate; `None` when that is not foreseen.
+    pub full_in: Option<Duration>,
     /// Sinks by name.
     pub sinks: Vec<SinkSnapshot>,
 }
@@ -92,6 +92,8 @@ pub struct SinkSnapshot {
     pub name: Arc<str>,
     /// Its numbers.
     pub numbers: SinkNumbers,
+    /// When nothing waits any more at the present rates; `None` when that is not foreseen.
+    pub caught_up_in: Option<Duration>,
     /// Its connection.
     pub station: StationSnapshot,
 }

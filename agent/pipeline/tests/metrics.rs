@@ -19,7 +19,7 @@ use lineside_pipeline::health::{Health, Verdict};
 use lineside_pipeline::metrics::{AgentNumbers, render};
 use lineside_pipeline::sink::StationSnapshot;
 use lineside_pipeline::snapshot::{DeviceSnapshot, PipelineSnapshot, SinkSnapshot};
-use lineside_pipeline::stream::SinkNumbers;
+use lineside_pipeline::stream::{SinkNumbers, StoreNumbers};
 
 const YAML: &str = "\
 apiVersion: lineside.dev/v1alpha1
@@ -66,7 +66,12 @@ fn snapshot() -> Snapshot {
         sessions: 1,
         faults: Default::default(),
     };
-    let sink = SinkSnapshot { name: "broker".into(), numbers: SinkNumbers::default(), station };
+    let sink = SinkSnapshot {
+        name: "broker".into(),
+        numbers: SinkNumbers::default(),
+        caught_up_in: None,
+        station,
+    };
     Snapshot {
         devices: vec![DeviceSnapshot {
             device: Arc::new(device),
@@ -82,9 +87,9 @@ fn snapshot() -> Snapshot {
         pipelines: vec![PipelineSnapshot {
             pipeline: Arc::new(pipeline),
             verdict,
-            captured: 0,
-            store_bytes: 0,
-            store_limit: 16 << 20,
+            store: StoreNumbers { limit: 16 << 20, ..StoreNumbers::default() },
+            trouble: None,
+            full_in: None,
             sinks: vec![sink],
         }],
         given_up: GivenUp::ALL.iter().map(|why| (why.label(), 0)).collect(),

@@ -207,6 +207,7 @@ impl Plant {
             make_sink: collector,
             agent_uid: "uid".into(),
             agent: "agent".into(),
+            store: None,
         });
         Self { driver, engine }
     }
@@ -329,6 +330,7 @@ async fn a_device_without_a_driver_says_so_and_harms_nobody() {
         make_sink: collector,
         agent_uid: "uid".into(),
         agent: "agent".into(),
+        store: None,
     });
     let desired = Desired { devices: vec![Arc::new(device("d"))], ..Desired::default() };
     engine.apply(desired).await;
@@ -502,7 +504,7 @@ async fn a_shutdown_delivers_what_is_held_and_gives_up_nothing() {
     tokio::time::sleep(Duration::from_secs(10)).await;
     let view = plant.engine.view();
     assert_eq!(plant.engine.shutdown(Duration::from_secs(5)).await, 0);
-    let captured = view.snapshot().pipelines[0].captured;
+    let captured = view.snapshot().pipelines[0].store.captured;
     assert_eq!(got("good").len() as u64, captured);
 }
 

@@ -159,14 +159,42 @@ pub struct Pipeline {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Store {
+    /// The first two parts of the identity of its records.
+    pub id: String,
+    /// `Durable`, `Relaxed` or `Memory`: what the pipeline asks for.
+    pub durability: String,
+    /// `Full`, or `Degraded` while what is captured cannot be written to the disk.
+    pub state: String,
+    /// Diagnostics code, when it is degraded.
+    pub code: Option<String>,
+    /// What the disk says, when it is degraded.
+    pub message: Option<String>,
     /// Bytes in it.
     pub bytes: u64,
     /// Its bound.
     pub limit_bytes: u64,
+    /// Seconds until the bound is reached at the present rate; null when it is not foreseen.
+    pub full_in_seconds: Option<f64>,
+    /// Times of which nothing was captured because the agent did not run, newest last, at most 64.
+    pub gaps: Vec<Gap>,
+}
+
+/// A time of which nothing was captured.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Gap {
+    /// Its beginning.
+    pub from: String,
+    /// Its end.
+    pub to: String,
+    /// Its beginning in nanoseconds since 1970.
+    pub from_nanos: i64,
+    /// Its end in nanoseconds since 1970.
+    pub to_nanos: i64,
 }
 
 /// One sink of a pipeline. Samples: what the pipeline took in since the sink exists is
-/// delivered, buffered, or dropped.
+/// delivered, buffered, dead-lettered or dropped.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Sink {
@@ -182,14 +210,20 @@ pub struct Sink {
     /// Health and why.
     #[serde(flatten)]
     pub verdict: Verdict,
+    /// Samples taken in since the sink exists.
+    pub captured: u64,
     /// Samples that the remote accepted.
     pub delivered: u64,
     /// Samples that wait.
     pub buffered: u64,
+    /// Samples that the remote refused and that are kept for `lineside dlq`.
+    pub dead_lettered: u64,
     /// Samples given up, by reason; only reasons that happened.
     pub dropped: BTreeMap<String, u64>,
     /// Age of the oldest sample that waits, in seconds.
     pub lag_seconds: f64,
+    /// Seconds until nothing waits any more at the present rates; null when that is not foreseen.
+    pub caught_up_in_seconds: Option<f64>,
 }
 
 /// One entry of the journal.

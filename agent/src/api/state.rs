@@ -9,11 +9,12 @@ use lineside_crds::model::{Mode, ObjectKey};
 use lineside_crds::{model, yaml};
 use lineside_pipeline::health::{self, Health};
 use lineside_pipeline::snapshot::{DeviceSnapshot, PipelineSnapshot, PointSnapshot, SinkSnapshot};
+use lineside_store::Gap;
 use serde_json::value::RawValue;
 
 use super::shape::{
-    Agent, Config, Counts, Device, DevicePoints, Entry, Pipeline, Point, Problem, Sink, State,
-    Store, Verdict,
+    self, Agent, Config, Counts, Device, DevicePoints, Entry, Pipeline, Point, Problem, Sink,
+    State, Store, Verdict,
 };
 use crate::runner::Shown;
 
@@ -131,10 +132,38 @@ fn pipeline(p: &PipelineSnapshot) -> Pipeline {
         namespace: p.pipeline.key.namespace.to_string(),
         name: p.pipeline.key.name.to_string(),
         mode: mode(p.pipeline.mode).to_owned(),
-        captured: p.captured,
-        store: Store { bytes: p.store_bytes, limit_bytes: p.store_limit },
+        captured: p.store.captured,
+        store: store(p),
         verdict: verdict(&p.verdict),
         sinks,
+    }
+}
+
+fn store(p: &PipelineSnapshot) -> Store {
+    let gap = |gap: &Gap| shape::Gap {
+        from: time(gap.from),
+        to: time(gap.to),
+        from_nanos: gap.from,
+        to_nanos: gap.to,
+    };
+    Store {
+        id: p.store.id.clone(),
+        durability: durability(p.pipeline.store.durability).to_owned(),
+        state: if p.trouble.is_some() { "Degraded" } else { "Full" }.to_owned(),
+        code: p.trouble.as_ref().map(|t| t.code.id()),
+        message: p.trouble.as_ref().map(|t| t.message.clone()),
+        bytes: p.store.bytes,
+        limit_bytes: p.store.limit,
+        full_in_seconds: p.full_in.map(|d| d.as_secs_f64()),
+        gaps: p.store.gaps.iter().map(gap).collect(),
+    }
+}
+
+fn durability(durability: model::Durability) -> &'static str {
+    match durability {
+        model::Durability::Durable => "Durable",
+        model::Durability::Relaxed => "Relaxed",
+        model::Durability::Memory => "Memory",
     }
 }
 
@@ -147,10 +176,13 @@ fn sink(pipeline: &model::Pipeline, s: &SinkSnapshot) -> Sink {
         endpoint: s.station.endpoint.clone(),
         connected: s.station.connected,
         verdict: verdict(&s.station.verdict),
+        captured: s.numbers.ledger.captured,
         delivered: s.numbers.ledger.delivered,
         buffered: s.numbers.ledger.buffered,
+        dead_lettered: s.numbers.ledger.dead_lettered,
         dropped: dropped.map(|(reason, n)| (reason.label().to_owned(), *n)).collect(),
         lag_seconds: s.numbers.lag.as_secs_f64(),
+        caught_up_in_seconds: s.caught_up_in.map(|d| d.as_secs_f64()),
     }
 }
 

@@ -6,6 +6,7 @@ mod completions;
 #[cfg(feature = "demo")]
 mod demo;
 mod explain;
+mod lag;
 mod local;
 mod man;
 mod overview;
@@ -56,6 +57,8 @@ enum Command {
     Read(read::Args),
     /// Say whether the running agent works, and if not why
     Status(status::Args),
+    /// Say what waits for each sink, how long, and what was given up
+    Lag(lag::Args),
     /// Watch devices, rates, deliveries and drops of the running agent
     Top(top::Args),
     /// Look at values as they flow: raw bytes, decoded sample, delivery side by side
@@ -109,6 +112,7 @@ impl Cli {
             Command::Validate(args) => validate::run(&args),
             Command::Read(args) => read::run(args),
             Command::Status(args) => status::run(&args),
+            Command::Lag(args) => lag::run(&args),
             Command::Top(args) => top::run(&args),
             Command::Tap(args) => tap::run(&args),
             Command::Check(args) => check::run(&args),

@@ -37,6 +37,7 @@ impl Scene {
             },
             agent_uid: "u1".into(),
             agent: "lsa-a".into(),
+            store: None,
         });
         let mut book = Book::default();
         let mut scene = None;
@@ -168,7 +169,7 @@ async fn what_only_ticks_is_no_news() {
     let device = &mut scene.snapshot.devices[0];
     device.verdict.message = "4 of 10 points are bad".into();
     (device.good, device.bad, device.since) = (6, 4, Duration::from_secs(89));
-    scene.snapshot.pipelines[0].captured += 1000;
+    scene.snapshot.pipelines[0].store.captured += 1000;
     assert_eq!(settle(scene.status(), Some(&first)), first);
     // Another cause is news, with the counts of now; the time of the verdict is the old one.
     scene.snapshot.devices[0].verdict.message = "the unit does not answer".into();

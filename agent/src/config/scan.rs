@@ -31,8 +31,7 @@ pub fn read_paths(paths: &[PathBuf]) -> anyhow::Result<Vec<ScannedFile>> {
     for path in paths {
         let meta = std::fs::metadata(path).with_context(|| format!("read {}", path.display()))?;
         if meta.is_dir() {
-            let inside =
-                yaml_files(path).with_context(|| format!("list {}", path.display()))?;
+            let inside = yaml_files(path).with_context(|| format!("list {}", path.display()))?;
             if inside.is_empty() {
                 bail!("{} has no *.yaml or *.yml files", path.display());
             }

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 use crate::Windows;
 use crate::range_set::RangeSet;
-use crate::stream::{LastDrop, SinkNumbers};
+use crate::stream::{LastDrop, SinkNumbers, StoreNumbers};
 use crate::tap::Seen;
 
 /// The part of the bound that records on their way to one sink may take: a quarter.
@@ -161,11 +161,21 @@ impl Ring {
         self.grown.notify_waiters();
     }
 
+    /// Empties the ring: what some sink still waits for, oldest first.
+    pub fn take_all(&self) -> Vec<Arc<Batch>> {
+        let mut inner = self.lock();
+        inner.bytes = 0;
+        std::mem::take(&mut inner.slots).into_values().map(|slot| slot.batch).collect()
+    }
+
     /// Whether the devices have to wait (`overflow: Backpressure`).
     pub fn presses(&self) -> bool {
         let mut inner = self.lock();
+        if inner.settings.overflow != Overflow::Backpressure {
+            return false;
+        }
         inner.expire(Instant::now());
-        inner.settings.overflow == Overflow::Backpressure && inner.bytes >= inner.settings.max_bytes
+        inner.bytes >= inner.settings.max_bytes
     }
 
     /// Completes when there is room, at once under any policy but Backpressure. Cancel-safe.
@@ -211,15 +221,16 @@ impl Ring {
         all
     }
 
-    /// Bytes held and bound in bytes.
-    pub fn usage(&self) -> (u64, u64) {
+    /// The numbers of the ring itself. It has no gaps: what it held went with the process.
+    pub fn store(&self) -> StoreNumbers {
         let inner = self.lock();
-        (inner.bytes, inner.settings.max_bytes)
-    }
-
-    /// Samples taken in since the ring was made.
-    pub fn captured(&self) -> u64 {
-        self.lock().captured
+        StoreNumbers {
+            id: format!("{}/0", self.store),
+            captured: inner.captured,
+            bytes: inner.bytes,
+            limit: inner.settings.max_bytes,
+            ..StoreNumbers::default()
+        }
     }
 
     fn id(&self, offset: u64) -> RecordId {

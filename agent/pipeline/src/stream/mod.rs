@@ -1,28 +1,39 @@
 //! The store of one pipeline, in memory or on disk: what the rest of the data path sees of it.
 
 mod asking;
+mod disk;
+mod pace;
 mod receipt;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use lineside_core::Batch;
 use lineside_core::sink::Feed;
+use lineside_core::{Batch, UnixNanos};
 use lineside_crds::diagnostics::Code;
 use lineside_crds::model::{self, Store};
-use lineside_store::{DropReason, Ledger};
+use lineside_store::{DropReason, Gap, Ledger};
 use tokio::time::Instant;
 
 use crate::ring::Ring;
 
 pub use asking::Asking;
-pub use receipt::Gate;
+pub use disk::Disk;
+pub use receipt::{Gate, Part};
 
-/// See the module.
+use pace::Paces;
+
+/// See the module. Cheap to clone: all clones are one store.
 #[derive(Clone)]
-pub enum Stream {
-    /// A ring in memory.
+pub struct Stream {
+    place: Place,
+    paces: Arc<Mutex<Paces>>,
+}
+
+#[derive(Clone)]
+enum Place {
     Memory(Arc<Ring>),
+    Disk(Arc<Disk>),
 }
 
 /// The last drop that its sink's state does not tell of.
@@ -52,60 +63,154 @@ pub struct SinkNumbers {
     pub last_drop: Option<LastDrop>,
 }
 
+/// The numbers of the store itself.
+#[derive(Clone, Debug, Default)]
+pub struct StoreNumbers {
+    /// The first two parts of the identity of its records.
+    pub id: String,
+    /// Why what is captured cannot be written to the disk now, if it cannot.
+    pub trouble: Option<Trouble>,
+    /// Samples taken in since the start.
+    pub captured: u64,
+    /// Bytes held.
+    pub bytes: u64,
+    /// Bound in bytes.
+    pub limit: u64,
+    /// Times of which nothing was captured because the agent did not run, oldest first.
+    pub gaps: Vec<Gap>,
+}
+
+/// Why the disk takes nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// `StoreDiskFull`, `StoreReadOnly` or `StoreDiskFailed`.
+    pub code: Code,
+    /// What the system says.
+    pub message: String,
+}
+
+/// When things will be, at the present rates.
+#[derive(Clone, Debug, Default)]
+pub struct Forecast {
+    /// The bound is reached; `None` when that is not foreseen.
+    pub full_in: Option<Duration>,
+    /// A sink has nothing left that waits, by the order of [`Stream::numbers`].
+    pub caught_up_in: Vec<Option<Duration>>,
+}
+
 impl Stream {
-    /// Takes a batch in, without waiting; what does not fit gives way as the overflow policy says.
-    pub fn append(&self, batch: Arc<Batch>) {
-        match self {
-            Self::Memory(ring) => ring.append(batch),
+    /// A store in memory.
+    pub fn memory(ring: Arc<Ring>) -> Self {
+        Self { place: Place::Memory(ring), paces: Arc::default() }
+    }
+
+    /// A store on disk.
+    pub fn disk(disk: Arc<Disk>) -> Self {
+        Self { place: Place::Disk(disk), paces: Arc::default() }
+    }
+
+    /// Whether what it holds survives the process.
+    pub fn is_on_disk(&self) -> bool {
+        matches!(self.place, Place::Disk(_))
+    }
+
+    /// Takes a batch in that was captured at `captured_at`, without waiting; what does not fit
+    /// gives way as the overflow policy says. A store on disk asks where a gap behind this batch
+    /// would begin, and for a part of the receipt, which it completes once the batch is synced.
+    pub fn append(
+        &self,
+        batch: Arc<Batch>,
+        captured_at: UnixNanos,
+        gap_from: impl FnOnce() -> Option<UnixNanos>,
+        receipt: impl FnOnce() -> Part,
+    ) {
+        match &self.place {
+            Place::Memory(ring) => ring.append(batch),
+            Place::Disk(disk) => disk.append(batch, captured_at, gap_from(), receipt()),
+        }
+    }
+
+    /// Takes over what another one in memory still holds for its sinks, under new identities.
+    /// What some of the sinks had delivered already comes to them again.
+    pub fn take_over(&self, former: &Self, now: UnixNanos) {
+        let Place::Memory(ring) = &former.place else { return };
+        for batch in ring.take_all() {
+            self.append(batch, now, || None, || Gate::new().0);
         }
     }
 
     /// Whether the devices have to wait (`overflow: Backpressure`).
     pub fn presses(&self) -> bool {
-        match self {
-            Self::Memory(ring) => ring.presses(),
+        match &self.place {
+            Place::Memory(ring) => ring.presses(),
+            Place::Disk(disk) => disk.presses(),
         }
     }
 
     /// Completes when there is room, at once under any policy but Backpressure. Cancel-safe.
     pub async fn room(&self) {
-        match self {
-            Self::Memory(ring) => ring.room().await,
+        match &self.place {
+            Place::Memory(ring) => ring.room().await,
+            Place::Disk(disk) => disk.room().await,
         }
     }
 
     /// New bounds for the same records; what no longer fits gives way at the next append.
     pub fn set_settings(&self, settings: Store) {
-        match self {
-            Self::Memory(ring) => ring.set_settings(settings),
+        match &self.place {
+            Place::Memory(ring) => ring.set_settings(settings),
+            Place::Disk(disk) => disk.set_settings(settings),
         }
     }
 
-    /// Adds a sink at the live end; a sink that is there already keeps its position.
+    /// Adds a sink at the live end. One that is there already, or was and left a backlog, goes on
+    /// from its position.
     pub fn add_sink(&self, sink: &model::Sink) {
-        match self {
-            Self::Memory(ring) => ring.add_sink(&sink.name),
+        match &self.place {
+            Place::Memory(ring) => ring.add_sink(&sink.name),
+            Place::Disk(disk) => disk.add_sink(sink),
+        }
+    }
+
+    /// The sink gets nothing new any more, and goes on to deliver what it has. In memory it
+    /// stays as it is, for it is to be removed at once.
+    pub fn end_sink(&self, name: &str) {
+        match &self.place {
+            Place::Memory(_) => {}
+            Place::Disk(disk) => disk.end_sink(name),
         }
     }
 
     /// Removes a sink and gives back its books; what it had not delivered is given up.
     pub fn remove_sink(&self, name: &str) -> Option<Ledger> {
-        match self {
-            Self::Memory(ring) => ring.remove_sink(name),
+        match &self.place {
+            Place::Memory(ring) => ring.remove_sink(name),
+            Place::Disk(disk) => disk.remove_sink(name),
         }
     }
 
     /// The records for one session of a sink: first what was handed out and not settled, then on.
     pub fn feed(&self, sink: &Arc<str>) -> Box<dyn Feed> {
-        match self {
-            Self::Memory(ring) => ring.feed(sink),
+        match &self.place {
+            Place::Memory(ring) => ring.feed(sink),
+            Place::Disk(disk) => disk.feed(sink),
+        }
+    }
+
+    /// A session ended. `accused`: the remote had accepted it and then broke the protocol or
+    /// closed, so that one of the records on their way may be the reason.
+    pub fn session_ended(&self, sink: &str, accused: bool) {
+        match &self.place {
+            Place::Memory(_) => {}
+            Place::Disk(disk) => disk.session_ended(sink, accused),
         }
     }
 
     /// The numbers of every sink, by name.
     pub fn numbers(&self) -> Vec<(Arc<str>, SinkNumbers)> {
-        match self {
-            Self::Memory(ring) => ring.numbers(),
+        match &self.place {
+            Place::Memory(ring) => ring.numbers(),
+            Place::Disk(disk) => disk.numbers(),
         }
     }
 
@@ -114,17 +219,25 @@ impl Stream {
         self.numbers().iter().map(|(_, numbers)| numbers.ledger.buffered).sum()
     }
 
-    /// Bytes held and bound in bytes.
-    pub fn usage(&self) -> (u64, u64) {
-        match self {
-            Self::Memory(ring) => ring.usage(),
+    /// The numbers of the store itself.
+    pub fn store(&self) -> StoreNumbers {
+        match &self.place {
+            Place::Memory(ring) => ring.store(),
+            Place::Disk(disk) => disk.store(),
         }
     }
 
-    /// Samples taken in.
-    pub fn captured(&self) -> u64 {
-        match self {
-            Self::Memory(ring) => ring.captured(),
-        }
+    /// Takes the numbers of this moment for the rates; to be called from time to time.
+    pub fn look(&self) {
+        self.paces().look(Instant::now(), &self.store(), &self.numbers());
+    }
+
+    /// When things will be.
+    pub fn forecast(&self, store: &StoreNumbers, sinks: &[(Arc<str>, SinkNumbers)]) -> Forecast {
+        self.paces().forecast(store, sinks)
+    }
+
+    fn paces(&self) -> MutexGuard<'_, Paces> {
+        self.paces.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,0 +1,485 @@
+//! The engine: brings what runs to what the configuration asks for, touching only what differs.
+
+mod run;
+mod running;
+mod vault;
+mod view;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use lineside_core::clock::Clock;
+use lineside_core::driver::{Driver, Update};
+use lineside_core::fault::Fault;
+use lineside_core::secret::Secrets;
+use lineside_core::sink::Sink;
+use lineside_crds::model::{Device, Durability, Mode, ObjectKey, Pipeline, SinkKind};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::Windows;
+use crate::device::{self, Hub};
+use crate::route::{Route, Selection, select};
+
+pub use view::{GivenUp, View};
+
+use run::Run;
+use running::{Books, RunningPipeline};
+use vault::Vault;
+use view::{PipelineView, ViewContent};
+
+/// Makes the sink of a destination; the agent's registry.
+pub type MakeSink = fn(&SinkKind) -> Result<Arc<dyn Sink>, Fault>;
+
+/// What the engine is built from.
+pub struct Parts {
+    /// Wall clock.
+    pub clock: Arc<dyn Clock>,
+    /// Secrets that settings name.
+    pub secrets: Secrets,
+    /// The drivers of this build.
+    pub drivers: Vec<Arc<dyn Driver>>,
+    /// The sinks of this build.
+    pub make_sink: MakeSink,
+    /// Unique id of the agent.
+    pub agent_uid: Arc<str>,
+    /// Name of the agent.
+    pub agent: Arc<str>,
+    /// Directory of the store that durable pipelines share; without one they hold their samples
+    /// in memory and say so.
+    pub store: Option<PathBuf>,
+}
+
+/// What shall run.
+#[derive(Clone, Debug, Default)]
+pub struct Desired {
+    /// Devices.
+    pub devices: Vec<Arc<Device>>,
+    /// Pipelines.
+    pub pipelines: Vec<Arc<Pipeline>>,
+    /// Ownership generations by device, stamped into every batch; zero for a device that is not
+    /// listed, which nobody else can own.
+    pub epochs: BTreeMap<ObjectKey, u64>,
+}
+
+impl Desired {
+    fn epoch(&self, device: &ObjectKey) -> u64 {
+        self.epochs.get(device).copied().unwrap_or_default()
+    }
+}
+
+/// See the module.
+pub struct Engine {
+    parts: Parts,
+    devices: BTreeMap<ObjectKey, RunningDevice>,
+    pipelines: BTreeMap<ObjectKey, RunningPipeline>,
+    /// Pipelines that were removed and still deliver what they hold, until then at the latest.
+    leaving: BTreeMap<ObjectKey, (RunningPipeline, Instant)>,
+    linger: Duration,
+    vault: Vault,
+    /// Whether what former processes left on the disk was taken up.
+    resumed: bool,
+    view: Arc<View>,
+    windows: Arc<Windows>,
+}
+
+/// How long the backlog of a pipeline or sink that was removed may take to be delivered, on disk
+/// and without a cluster that says otherwise.
+const LINGER_ON_DISK: Duration = Duration::from_secs(3600);
+
+struct RunningDevice {
+    device: Arc<Device>,
+    epoch: u64,
+    hub: Arc<Hub>,
+    updates: watch::Sender<Update>,
+    run: Option<Run>,
+}
+
+impl Engine {
+    /// An engine that runs nothing yet.
+    pub fn new(parts: Parts) -> Self {
+        let windows = Arc::<Windows>::default();
+        Self {
+            vault: Vault::new(parts.store.clone(), parts.clock.clone(), windows.clone()),
+            resumed: false,
+            parts,
+            devices: BTreeMap::new(),
+            pipelines: BTreeMap::new(),
+            leaving: BTreeMap::new(),
+            linger: Duration::ZERO,
+            view: Arc::default(),
+            windows,
+        }
+    }
+
+    /// The same engine, in which a removed pipeline goes on to deliver what it holds for this
+    /// long; [`Engine::tidy`] ends it. Without, what it holds in memory is given up at once, and
+    /// on disk after an hour.
+    pub fn with_linger(mut self, linger: Duration) -> Self {
+        self.linger = linger;
+        self
+    }
+
+    /// A handle to look at what runs.
+    pub fn view(&self) -> Arc<View> {
+        self.view.clone()
+    }
+
+    /// Where the data path shows what happens in it.
+    pub fn windows(&self) -> Arc<Windows> {
+        self.windows.clone()
+    }
+
+    /// Brings what runs to what is desired. What does not differ is not touched: its
+    /// connections, its samples and its numbers go on.
+    pub async fn apply(&mut self, desired: Desired) {
+        let devices: BTreeMap<_, _> = desired
+            .devices
+            .iter()
+            .map(|d| (d.key.clone(), (d.clone(), desired.epoch(&d.key))))
+            .collect();
+        let pipelines: BTreeMap<_, _> =
+            desired.pipelines.into_iter().map(|p| (p.key.clone(), p)).collect();
+        self.stop_devices(&devices).await;
+        self.apply_pipelines(&pipelines).await;
+        // Routes before sessions: the first sample of a new device finds its pipelines.
+        let to_start = self.place_devices(devices);
+        self.set_routes();
+        for key in to_start {
+            self.start_device(&key);
+        }
+        self.publish_view();
+    }
+
+    fn set_routes(&self) {
+        let routes: Vec<Route> = self.pipelines.values().map(|p| self.route(p)).collect();
+        for running in self.devices.values() {
+            running.hub.set_routes(&routes);
+        }
+    }
+
+    fn route(&self, running: &RunningPipeline) -> Route {
+        let devices = self.devices.values().filter(|d| selects(&running.pipeline, &d.device));
+        Route {
+            pipeline: running.pipeline.clone(),
+            stream: running.stream.clone(),
+            asking: devices.map(|d| d.hub.asked().clone()).collect(),
+        }
+    }
+
+    /// Ends everything: first the sessions, so that nothing new comes in, then the sinks, once
+    /// they have delivered what is held in memory or `drain` is over. What is on disk stays there
+    /// for the next start. Returns the samples given up.
+    pub async fn shutdown(mut self, drain: Duration) -> u64 {
+        let runs = self.devices.values_mut().filter_map(|d| d.run.take());
+        join_all(runs.map(Run::stop)).await;
+        let until = Instant::now() + drain;
+        while self.perishable() > 0 && Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let mut given_up = 0;
+        let leaving = std::mem::take(&mut self.leaving).into_values().map(|(p, _)| p);
+        let pipelines = std::mem::take(&mut self.pipelines).into_values().chain(leaving);
+        let (on_disk, in_memory): (Vec<_>, Vec<_>) = pipelines.partition(|p| p.stream.is_on_disk());
+        join_all(on_disk.into_iter().map(RunningPipeline::stop)).await;
+        for (key, books) in join_all(in_memory.into_iter().map(RunningPipeline::stop)).await {
+            for (sink, ledger) in books {
+                self.view.give_up(&key, &sink, &ledger, GivenUp::AgentEnded);
+                given_up += ledger.buffered;
+            }
+        }
+        self.vault.close();
+        given_up
+    }
+
+    /// Samples that go with the process.
+    fn perishable(&self) -> u64 {
+        let leaving = self.leaving.values().map(|(p, _)| p);
+        let all = self.pipelines.values().chain(leaving);
+        all.filter(|p| !p.stream.is_on_disk()).map(RunningPipeline::buffered).sum()
+    }
+
+    /// How long the backlog of what was removed may take.
+    fn linger_of(&self, pipeline: &RunningPipeline) -> Duration {
+        match pipeline.stream.is_on_disk() && self.linger.is_zero() {
+            true => LINGER_ON_DISK,
+            false => self.linger,
+        }
+    }
+
+    /// Looks after what takes time: ends removed pipelines and sinks that have delivered
+    /// everything or whose time is up (what those still hold is given up), opens the store when
+    /// that has become possible, takes the numbers for the rates. To be called from time to time.
+    pub async fn tidy(&mut self) {
+        let now = Instant::now();
+        let over = |(p, until): &(RunningPipeline, Instant)| p.buffered() == 0 || now >= *until;
+        let keys: Vec<ObjectKey> =
+            self.leaving.iter().filter(|(_, l)| over(l)).map(|(key, _)| key.clone()).collect();
+        let gone: Vec<_> = keys.iter().filter_map(|key| self.leaving.remove(key)).collect();
+        let mut changed = !gone.is_empty();
+        self.end(gone.into_iter().map(|(pipeline, _)| pipeline)).await;
+        for (key, running) in &mut self.pipelines {
+            for (sink, ledger) in running.tidy().await {
+                self.view.give_up(key, &sink, &ledger, GivenUp::SinkRemoved);
+                changed = true;
+            }
+            running.stream.look();
+        }
+        if self.pipelines.values().any(|p| p.displaced.is_some()) && self.vault.retry() {
+            self.bring_home().await;
+            changed = true;
+        }
+        if changed {
+            self.publish_view();
+        }
+    }
+
+    /// The store is open at last: pipelines that waited for it in memory go there, with what they
+    /// hold.
+    async fn bring_home(&mut self) {
+        let keys: Vec<_> = self
+            .pipelines
+            .iter()
+            .filter(|(_, p)| p.displaced.is_some())
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in keys {
+            let Some(pipeline) = self.pipelines.get(&key).map(|p| p.pipeline.clone()) else {
+                continue;
+            };
+            let (stream, None) = self.vault.stream(&pipeline) else { continue };
+            let mut running = RunningPipeline::new(pipeline.clone(), stream, None);
+            let linger = self.linger_of(&running);
+            running.apply(pipeline, linger, &self.parts, &self.windows).await;
+            let Some(mut former) = self.pipelines.insert(key.clone(), running) else { continue };
+            self.set_routes();
+            // Its sinks end first, so that nothing is sent both ways from here on.
+            former.stop_sinks().await;
+            if let Some(running) = self.pipelines.get(&key) {
+                let now = self.parts.clock.now();
+                running.stream.take_over(&former.stream, now);
+            }
+            tracing::info!(pipeline = %key, "Pipeline has its store on disk again");
+        }
+        self.resume_orphans();
+    }
+
+    /// Stops removed pipelines and counts what they give up.
+    async fn end(&self, gone: impl Iterator<Item = RunningPipeline>) {
+        for pipeline in gone {
+            let on_disk = pipeline.stream.is_on_disk();
+            let (key, books) = pipeline.stop().await;
+            tracing::info!(pipeline = %key, "Pipeline was removed");
+            self.give_up(&key, books, GivenUp::PipelineRemoved);
+            if on_disk {
+                self.vault.remove(&key);
+            }
+        }
+    }
+
+    fn give_up(&self, key: &ObjectKey, books: Books, why: GivenUp) {
+        for (sink, ledger) in books {
+            self.view.give_up(key, &sink, &ledger, why);
+        }
+    }
+
+    /// What former processes left on the disk and nobody asks for any more is delivered, as far
+    /// as that is possible in time.
+    fn resume_orphans(&mut self) {
+        for log in self.vault.logs() {
+            let until =
+                self.linger.max(if self.linger.is_zero() { LINGER_ON_DISK } else { self.linger });
+            if let Some(running) = self.pipelines.get_mut(&log.key) {
+                let wanted = |name: &str| running.pipeline.sinks.iter().any(|s| &*s.name == name);
+                let left: Vec<_> = log
+                    .sinks
+                    .iter()
+                    .filter(|s| !wanted(&s.name))
+                    .filter_map(vault::recalled)
+                    .collect();
+                for spec in left {
+                    running.resume_leaving(&spec, until, &self.parts, &self.windows);
+                }
+            } else if !self.leaving.contains_key(&log.key) {
+                let pipeline = Arc::new(vault::orphan(&log));
+                let Ok(stream) = self.vault.on_disk(log.key.clone(), pipeline.store) else {
+                    continue;
+                };
+                let mut running = RunningPipeline::new(pipeline.clone(), stream, None);
+                for spec in &pipeline.sinks {
+                    running.resume_leaving(spec, until, &self.parts, &self.windows);
+                }
+                tracing::info!(
+                    pipeline = %log.key, samples = running.buffered(),
+                    "A removed pipeline goes on to deliver what it holds"
+                );
+                self.leaving.insert(log.key, (running, Instant::now() + until));
+            }
+        }
+    }
+
+    /// Stops devices that are gone, suspended, speak another protocol now, or are owned under
+    /// another epoch; every other change is the running session's to apply.
+    async fn stop_devices(&mut self, wanted: &BTreeMap<ObjectKey, (Arc<Device>, u64)>) {
+        let mut stopping = Vec::new();
+        for (key, running) in &mut self.devices {
+            let stays = wanted.get(key).is_some_and(|(d, epoch)| {
+                d.mode == Mode::Running
+                    && same_protocol(d, &running.device)
+                    && *epoch == running.epoch
+            });
+            if !stays {
+                stopping.extend(running.run.take());
+            }
+        }
+        join_all(stopping.into_iter().map(Run::stop)).await;
+        self.devices.retain(|key, running| {
+            let gone = !wanted.contains_key(key);
+            if gone {
+                tracing::info!(device = %running.device.key, "Device was removed");
+            }
+            !gone
+        });
+    }
+
+    /// Makes hubs for new devices, updates changed ones; returns those to start.
+    fn place_devices(&mut self, wanted: BTreeMap<ObjectKey, (Arc<Device>, u64)>) -> Vec<ObjectKey> {
+        let mut to_start = Vec::new();
+        for (key, (device, epoch)) in wanted {
+            let runs = device.mode == Mode::Running;
+            match self.devices.get_mut(&key) {
+                Some(running) => {
+                    if running.epoch != epoch {
+                        running.epoch = epoch;
+                        running.hub.set_epoch(epoch);
+                    }
+                    if *running.device != *device {
+                        tracing::info!(device = %key, "Device was changed");
+                        let stopped = running.device.mode == Mode::Running && !runs;
+                        let update = running.hub.replace(device.clone());
+                        running.device = device;
+                        running.updates.send_replace(update);
+                        if stopped {
+                            running.hub.suspend();
+                        }
+                    }
+                    if runs && running.run.is_none() {
+                        to_start.push(key);
+                    }
+                }
+                None => {
+                    let hub = self.hub(device.clone());
+                    hub.set_epoch(epoch);
+                    let updates = watch::Sender::new(hub.current());
+                    let running = RunningDevice { device, epoch, hub, updates, run: None };
+                    self.devices.insert(key.clone(), running);
+                    if runs {
+                        to_start.push(key);
+                    }
+                }
+            }
+        }
+        to_start
+    }
+
+    fn hub(&self, device: Arc<Device>) -> Arc<Hub> {
+        Arc::new(Hub::new(device, self.parts.clock.clone(), self.windows.clone()))
+    }
+
+    fn start_device(&mut self, key: &ObjectKey) {
+        let Some(running) = self.devices.get_mut(key) else { return };
+        let protocol = running.device.protocol.type_name();
+        let driver = self.parts.drivers.iter().find(|d| d.protocol() == protocol).cloned();
+        let (hub, updates) = (running.hub.clone(), running.updates.subscribe());
+        hub.start();
+        running.run = Some(Run::start(|cancel| device::supervise(hub, driver, updates, cancel)));
+    }
+
+    async fn apply_pipelines(&mut self, wanted: &BTreeMap<ObjectKey, Arc<Pipeline>>) {
+        let moves = |p: &RunningPipeline| {
+            let shall = |p: &Pipeline| p.store.durability != Durability::Memory;
+            wanted.get(&p.pipeline.key).is_some_and(|w| shall(w) != shall(&p.pipeline))
+        };
+        let gone: Vec<ObjectKey> = self
+            .pipelines
+            .iter()
+            .filter(|(key, p)| !wanted.contains_key(*key) || moves(p))
+            .map(|(key, _)| key.clone())
+            .collect();
+        let gone: Vec<_> = gone.iter().filter_map(|key| self.pipelines.remove(key)).collect();
+        let (later, now): (Vec<_>, Vec<_>) = gone.into_iter().partition(|p| {
+            !self.linger_of(p).is_zero() && p.pipeline.mode == Mode::Running && p.buffered() > 0
+        });
+        self.end(now.into_iter()).await;
+        for pipeline in later {
+            let key = pipeline.pipeline.key.clone();
+            tracing::info!(
+                pipeline = %key, samples = pipeline.buffered(),
+                "Pipeline is removed once it has delivered what it holds"
+            );
+            let until = Instant::now() + self.linger_of(&pipeline);
+            // Of two former ones, the older has had its time.
+            if let Some((older, _)) = self.leaving.insert(key, (pipeline, until)) {
+                self.end(std::iter::once(older)).await;
+            }
+        }
+        for (key, pipeline) in wanted {
+            // Made again before it had gone: it goes on with what it holds.
+            let on_disk = pipeline.store.durability != Durability::Memory;
+            let returns = |(p, _): &(RunningPipeline, Instant)| p.stream.is_on_disk() == on_disk;
+            if self.leaving.get(key).is_some_and(returns)
+                && let Some((back, _)) = self.leaving.remove(key)
+            {
+                self.pipelines.insert(key.clone(), back);
+            }
+            let mut running = match self.pipelines.remove(key) {
+                Some(running) => running,
+                None => {
+                    let (stream, displaced) = self.vault.stream(pipeline);
+                    RunningPipeline::new(pipeline.clone(), stream, displaced)
+                }
+            };
+            let linger = self.linger_of(&running);
+            let books = running.apply(pipeline.clone(), linger, &self.parts, &self.windows).await;
+            self.pipelines.insert(key.clone(), running);
+            self.give_up(key, books, GivenUp::SinkRemoved);
+        }
+        if !std::mem::replace(&mut self.resumed, true) {
+            self.resume_orphans();
+        }
+    }
+
+    fn publish_view(&self) {
+        let hubs = self.devices.values().map(|d| d.hub.clone()).collect();
+        let staying = self.pipelines.values().map(|p| (p, false));
+        let leaving = self.leaving.values().map(|(p, _)| (p, true));
+        let pipelines = staying.chain(leaving).map(|(p, leaving)| PipelineView {
+            devices: (0..)
+                .zip(self.devices.values())
+                .filter(|(_, d)| !leaving && selects(&p.pipeline, &d.device))
+                .map(|(position, _)| position)
+                .collect(),
+            pipeline: p.pipeline.clone(),
+            leaving,
+            stream: p.stream.clone(),
+            displaced: p.displaced.clone(),
+            stations: p.stations(),
+        });
+        let mut pipelines: Vec<_> = pipelines.collect();
+        pipelines.sort_by(|a, b| a.pipeline.key.cmp(&b.pipeline.key));
+        let keys = self.devices.keys().cloned().collect();
+        self.view.show(ViewContent { keys, hubs, pipelines });
+    }
+}
+
+fn selects(pipeline: &Pipeline, device: &Device) -> bool {
+    let origin = device::origin_of(device);
+    select(pipeline, &device.labels, &origin) != Selection::Nothing
+}
+
+fn same_protocol(a: &Device, b: &Device) -> bool {
+    a.protocol.type_name() == b.protocol.type_name()
+}
