@@ -5,7 +5,8 @@ use std::io;
 use lineside_crds::model::Overflow;
 
 use super::feed::oldest;
-use super::segment::{self, Segment};
+use super::files;
+use super::segment::Segment;
 use super::write::Writer;
 use super::{Log, Now, State};
 use crate::ledger::DropReason;
@@ -88,7 +89,7 @@ impl Log {
             return Ok(());
         }
         while let Some(doomed) = writer.doomed.last() {
-            let path = segment::path(&self.dir, doomed.first.offset);
+            let path = files::path(&self.dir, doomed.first.offset);
             let done = if doomed.damaged {
                 let mut aside = path.clone().into_os_string();
                 aside.push(".corrupt");
@@ -120,8 +121,7 @@ impl Log {
     fn remove_discarded(&self, writer: &mut Writer) -> io::Result<()> {
         loop {
             let Some(number) = self.state().discarded.last().copied() else { return Ok(()) };
-            for path in
-                [segment::cursor_path(&self.dir, number), segment::dead_path(&self.dir, number)]
+            for path in [files::cursor_path(&self.dir, number), files::dead_path(&self.dir, number)]
             {
                 match self.shared.fs.remove(&path) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -141,7 +141,7 @@ impl Log {
         let unneeded: Vec<u64> =
             writer.generations.keys().copied().filter(|g| !needed.contains(g)).collect();
         for first in unneeded {
-            for path in segment::definition_paths(&self.dir, first) {
+            for path in files::definition_paths(&self.dir, first) {
                 match self.shared.fs.remove(&path) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                     _ => {}

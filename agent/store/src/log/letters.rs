@@ -10,7 +10,7 @@ use lineside_core::sink::{RecordId, Refusal};
 use lineside_core::{Batch, UnixNanos};
 
 use super::session::SinkState;
-use super::{Log, segment};
+use super::{Log, files};
 use crate::error::StoreError;
 use crate::frame::{Kind, Seal};
 use crate::fs::{Fs, Open};
@@ -350,7 +350,7 @@ impl Log {
             let written = letters.end - letters.queued.len() as u64;
             (sink.number, kept, letters.queued.clone(), written)
         };
-        let path = segment::dead_path(&self.dir, number);
+        let path = files::dead_path(&self.dir, number);
         let mut found = Vec::new();
         for (key, kept) in kept {
             let frame = match kept.position.checked_sub(written) {
@@ -443,7 +443,7 @@ impl Log {
             let position = letters.end - letters.queued.len() as u64;
             (sink.number, letters.queued.clone(), position, letters.exists)
         };
-        let path = segment::dead_path(&self.dir, number);
+        let path = files::dead_path(&self.dir, number);
         let fs = &*self.shared.fs;
         let written = frames.len();
         let file = if exists {
@@ -486,7 +486,7 @@ impl Log {
             letters.kept.iter().map(|(key, kept)| (*key, *kept)).collect()
         };
         let fs = &*self.shared.fs;
-        let path = segment::dead_path(&self.dir, number);
+        let path = files::dead_path(&self.dir, number);
         let mut name = path.clone().into_os_string();
         name.push(".new");
         let temporary = Path::new(&name);

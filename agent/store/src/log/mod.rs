@@ -12,7 +12,9 @@
 
 mod append;
 mod bounds;
+mod decode;
 mod feed;
+pub(crate) mod files;
 mod letters;
 mod open;
 mod persist;
@@ -37,6 +39,7 @@ pub use reading::Reading;
 
 pub use sinks::SinkInfo;
 
+pub(crate) use decode::{decode_entry, load_definitions};
 pub(crate) use open::{Recovered, create, recover};
 use segment::Segment;
 use session::SinkState;

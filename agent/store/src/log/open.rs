@@ -9,10 +9,11 @@ use lineside_core::UnixNanos;
 use lineside_crds::model::{Durability, ObjectKey, Overflow, Store};
 
 use super::State;
+use super::decode::load_definitions;
+use super::files::{self, Name};
 use super::letters::Letters;
 use super::persist::{open_cursor, read_cursor};
-use super::reading::load;
-use super::segment::{self, Name, Segment};
+use super::segment::Segment;
 use super::session::SinkState;
 use super::write::{Cut, JUMP, Writer};
 use crate::definition::Definitions;
@@ -101,13 +102,13 @@ pub(crate) fn recover(
     let mut writer = Writer::new(on_disk.clone(), files.others);
     let mut found = Found::default();
     for first in files.segments.iter().rev() {
-        let io = StoreError::io("read", segment::path(&dir, *first));
+        let io = StoreError::io("read", files::path(&dir, *first));
         found.look_at(fs, &dir, &seal, *first, &files.generations).map_err(io)?;
     }
     let mut sinks = BTreeMap::new();
     let mut lost_cursors = Vec::new();
     for number in &files.cursors {
-        let path = segment::cursor_path(&dir, *number);
+        let path = files::cursor_path(&dir, *number);
         let io = StoreError::io("read", &path);
         let Some((cursor, sequence)) = read_cursor(fs, &path, &seal).map_err(io)? else {
             report.note(&dir, format!("both copies of the position in sink-{number} are damaged"));
@@ -117,7 +118,7 @@ pub(crate) fn recover(
         let io = StoreError::io("open", &path);
         writer.cursors.insert(*number, open_cursor(fs, &path, sequence).map_err(io)?);
         let mut sink = SinkState::new(cursor, *number);
-        let path = segment::dead_path(&dir, *number);
+        let path = files::dead_path(&dir, *number);
         let letters = Letters::read(fs, &path, &seal);
         sink.letters = letters.map_err(StoreError::io("read", &path))?;
         sink.reconcile_letters();
@@ -153,13 +154,14 @@ pub(crate) fn recover(
     state.lost_cursors = lost_cursors;
     state.sinks = sinks;
     for generation in &files.generations {
-        let paths = segment::definition_paths(&dir, *generation);
+        let paths = files::definition_paths(&dir, *generation);
         let bytes = |p: &PathBuf| fs.open(p, Open::Read).and_then(|f| f.len()).unwrap_or(0);
         writer.generations.insert(*generation, paths.iter().map(bytes).sum());
         // Numbers go on behind the largest one that was given.
         for path in &paths {
             let definitions = &mut state.definitions;
-            let _ = load(fs, path, &seal, |number, _| definitions.not_below(number + 1));
+            let _ =
+                load_definitions(fs, path, &seal, |number, _| definitions.not_below(number + 1));
         }
     }
     for path in files.aside {
@@ -192,7 +194,7 @@ impl Found {
         first: u64,
         generations: &[u64],
     ) -> io::Result<()> {
-        let file = fs.open(&segment::path(dir, first), Open::Read)?;
+        let file = fs.open(&files::path(dir, first), Open::Read)?;
         let bytes = file.len()?;
         let mut scan = Scan::new(&*file, seal, 0, bytes);
         let spot = scan.next()?;
@@ -226,7 +228,7 @@ impl Found {
     fn tail(&mut self, fs: &dyn Fs, dir: &Path, seal: &Seal, known: u64) -> io::Result<Tail> {
         let mut tail = Tail::default();
         while let Some((segment, bytes)) = self.segments.back() {
-            let path = segment::path(dir, segment.first.offset);
+            let path = files::path(dir, segment.first.offset);
             let file = fs.open(&path, Open::Read)?;
             let scan = Scan::new(&*file, seal, 0, *bytes);
             let ending = Ending::of(scan, segment.first, known)?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use lineside_core::UnixNanos;
 
-use super::segment;
+use super::files;
 use super::session::SinkState;
 use super::write::Writer;
 use super::{Log, Now};
@@ -52,6 +52,7 @@ impl Log {
             }
             state.next
         };
+        writer.give_back()?;
         self.persist_meta(&mut writer, Some(next))
     }
 
@@ -119,7 +120,7 @@ impl Log {
     }
 
     fn create_cursor(&self, writer: &mut Writer, number: u32, body: &[u8]) -> io::Result<()> {
-        let path = segment::cursor_path(&self.dir, number);
+        let path = files::cursor_path(&self.dir, number);
         let temporary = temporary(&path);
         let fs = &*self.shared.fs;
         match fs.remove(&temporary) {

@@ -7,16 +7,14 @@ use std::sync::Arc;
 
 use lineside_core::{Origin, UnixNanos};
 
-use super::segment::{self, Segment};
+use super::decode::{decode_entry, load_definitions};
+use super::files;
+use super::segment::Segment;
 use super::session::{Resume, Which};
 use super::{Log, State};
-use crate::codec::Encoded;
-use crate::definition;
 use crate::entry::{Content, Entry};
-use crate::fields::Reader;
-use crate::frame::{HEADER, Kind, Seal};
-use crate::fs::{File, Fs, Open};
-use crate::ledger::DropReason;
+use crate::frame::Kind;
+use crate::fs::Open;
 use crate::meta::Meta;
 use crate::scan::{Scan, Spot};
 use crate::settled::Place;
@@ -94,7 +92,7 @@ impl Log {
             .filter_map(|i| {
                 let segment = state.segments.get(i)?;
                 Some(Part {
-                    path: segment::path(&self.dir, segment.first.offset),
+                    path: files::path(&self.dir, segment.first.offset),
                     first: segment.first.offset,
                     end: state.end_of_segment(i).offset,
                     length: segment.bytes,
@@ -234,37 +232,8 @@ impl Reading {
         part: &Part,
         origins: &mut Origins<'_>,
     ) -> Option<Entry> {
-        entry(spot, payload, &self.meta, |number| origins.get(number, part.generation))
+        decode_entry(spot, payload, Some(&self.meta), |number| origins.get(number, part.generation))
     }
-}
-
-/// The record of a frame; `None` when its payload makes no sense.
-pub(crate) fn entry(
-    spot: &Spot,
-    payload: &[u8],
-    meta: &Meta,
-    origin: impl FnOnce(u32) -> Option<Arc<Origin>>,
-) -> Option<Entry> {
-    let header = spot.found.header;
-    let place = Place { offset: header.offset, number: header.number };
-    let mut captured_at = header.captured_at;
-    let mut bytes = 0;
-    let content = match header.kind {
-        Kind::Batch => {
-            let encoded = Encoded::new(payload).ok()?;
-            let preamble = encoded.preamble;
-            let correction = meta.correction_of(preamble.era).filter(|_| encoded.is_unsynced());
-            captured_at = captured_at.saturating_add(correction.unwrap_or_default());
-            let origin = origin(preamble.definition)?;
-            let batch = encoded.batch(header.samples as usize, origin, correction).ok()?;
-            bytes = batch.memory_bytes();
-            Content::Batch(Arc::new(batch))
-        }
-        Kind::Gap | Kind::ClockCorrection => Content::Mark,
-        Kind::Dropped => Content::Dropped(DropReason::from_disk(header.flags)),
-        _ => return None,
-    };
-    Some(Entry { place, samples: u64::from(header.samples), captured_at, content, bytes })
 }
 
 /// Origins by number: those in use, and those of older generations as far as they are needed.
@@ -286,43 +255,18 @@ impl Origins<'_> {
         }
         if !self.loaded.contains(&generation) {
             self.loaded.push(generation);
-            for path in segment::definition_paths(&self.log.dir, generation) {
+            for path in files::definition_paths(&self.log.dir, generation) {
                 // A mirror that cannot be read is what the other one is for.
-                let _ = load(&*self.log.shared.fs, &path, &self.log.seal, |number, origin| {
-                    self.known.entry(number).or_insert(origin);
-                });
+                let _ = load_definitions(
+                    &*self.log.shared.fs,
+                    &path,
+                    &self.log.seal,
+                    |number, origin| {
+                        self.known.entry(number).or_insert(origin);
+                    },
+                );
             }
         }
         self.known.get(&number).cloned()
     }
-}
-
-/// Reads a file of definitions; gives the position behind its last good frame, and whether all
-/// of it was good.
-pub(crate) fn load(
-    fs: &dyn Fs,
-    path: &std::path::Path,
-    seal: &Seal,
-    mut found: impl FnMut(u32, Arc<Origin>),
-) -> io::Result<(u64, bool)> {
-    let file: Arc<dyn File> = fs.open(path, Open::Read)?;
-    let length = file.len()?;
-    let mut scan = Scan::new(&*file, seal, 0, length);
-    let (mut end, mut good) = (0, true);
-    while let Some(spot) = scan.next()? {
-        good &= !spot.after_damage;
-        let Some(payload) = scan.payload(&spot)? else {
-            good = false;
-            continue;
-        };
-        end = spot.end();
-        debug_assert!(spot.found.size() >= HEADER);
-        if spot.found.header.kind == Kind::Definition
-            && let Ok(origin) = definition::decode(&mut Reader(payload))
-        {
-            let number = u32::try_from(spot.found.header.offset).unwrap_or(u32::MAX);
-            found(number, Arc::new(origin));
-        }
-    }
-    Ok((end, good && end == length))
 }

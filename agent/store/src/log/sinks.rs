@@ -6,7 +6,7 @@ use std::sync::Arc;
 use lineside_crds::model::Drain;
 
 use super::Log;
-use super::segment::Name;
+use super::files::Name;
 use super::session::SinkState;
 use crate::cursor::{Cursor, MAX_CONFIGURATION, MAX_NAME};
 use crate::error::StoreError;

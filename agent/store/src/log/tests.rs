@@ -417,7 +417,7 @@ fn a_flipped_bit_costs_its_record_and_is_counted_exactly() {
     bench.commit();
     bench.append(7);
     bench.commit();
-    let path = segment::path(bench.log.dir(), 0);
+    let path = files::path(bench.log.dir(), 0);
     flip(&bench, &path, 2, HEADER);
     bench.kill(&["a"]);
     assert_eq!(bench.deliver_all("a"), [0, 7, 21, 28, 35]);
@@ -431,7 +431,7 @@ fn a_torn_tail_is_cut_and_harms_nothing() {
     bench.commit();
     bench.append(7);
     bench.commit();
-    let path = segment::path(bench.log.dir(), 0);
+    let path = files::path(bench.log.dir(), 0);
     flip(&bench, &path, 1, HEADER);
     bench.kill(&["a"]);
     assert!(bench.report.entries.is_empty(), "{:?}", bench.report);
@@ -487,7 +487,7 @@ fn a_discarded_sink_tells_what_it_gave_up_and_leaves_nothing() {
     assert_eq!((last.buffered, last.dropped[&DropReason::Discarded]), (0, 5));
     assert!(last.balances());
     bench.chores();
-    assert!(!segment::cursor_path(bench.log.dir(), 0).exists());
+    assert!(!files::cursor_path(bench.log.dir(), 0).exists());
     assert!(bench.log.ledgers().is_empty());
 }
 
@@ -683,4 +683,17 @@ fn a_remote_in_trouble_makes_no_dead_letters() {
     delivered.sort_unstable();
     assert_eq!(delivered, (0..20).collect::<Vec<_>>());
     assert_eq!(bench.ledger("a").buffered, 0);
+}
+
+#[test]
+fn a_gap_begins_when_the_last_record_was_captured_and_not_when_it_was_committed() {
+    let mut bench = Bench::with_sinks(settings(), &["a"]);
+    let captured_at = bench.now;
+    bench.append(1);
+    // A request that begins now has its answer lost with the process.
+    bench.now += SECOND / 20;
+    bench.commit();
+    bench.kill(&["a"]);
+    bench.append(1);
+    assert_eq!(bench.log.gaps()[0].from, captured_at);
 }

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use lineside_core::{Origin, StatusCode};
 use lineside_crds::model::ObjectKey;
 
-use super::segment::{self, Segment};
+use super::files;
+use super::segment::Segment;
 use super::write::Writer;
 use super::{Log, State};
 use crate::codec::Encoded;
@@ -57,7 +58,7 @@ impl Log {
     /// The bytes of a segment without every second good record; `None` when that saves too little.
     fn thin_segment(&self, segment: &Segment, end: Place) -> io::Result<Option<Thinned>> {
         let file =
-            self.shared.fs.open(&segment::path(&self.dir, segment.first.offset), Open::Read)?;
+            self.shared.fs.open(&files::path(&self.dir, segment.first.offset), Open::Read)?;
         let mut scan = Scan::new(&*file, &self.seal, 0, file.len()?);
         let mut rewriting = Rewriting::new(&self.seal);
         let mut next = segment.first.offset;
@@ -102,7 +103,7 @@ impl Log {
     }
 
     fn replace_segment(&self, writer: &mut Writer, thinned: &Thinned) -> io::Result<()> {
-        let path = segment::path(&self.dir, thinned.segment.first.offset);
+        let path = files::path(&self.dir, thinned.segment.first.offset);
         let mut name = path.clone().into_os_string();
         name.push(".new");
         let temporary = std::path::PathBuf::from(name);

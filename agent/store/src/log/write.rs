@@ -518,7 +518,9 @@ impl Log {
 fn set_gap_starts(round: &mut [Write], now: UnixNanos) {
     let mut behind = now;
     for write in round.iter_mut().rev() {
-        write.header.gap_from = write.gap_from.map_or(behind, |asked| asked.min(behind));
+        // Nothing was asked when the record was captured; what was asked since is behind it.
+        let asked = write.gap_from.unwrap_or(write.header.captured_at);
+        write.header.gap_from = asked.min(behind);
         behind = write.header.gap_from.min(write.header.captured_at);
     }
 }
@@ -543,10 +545,9 @@ impl Writer {
 
     /// Gives back what is allocated and not used; the next write begins a new segment.
     pub(super) fn give_back(&mut self) -> io::Result<()> {
-        match self.active.take() {
-            Some(active) => active.file.set_len(active.position),
-            None => Ok(()),
-        }
+        let Some(active) = self.active.take() else { return Ok(()) };
+        self.filled.push((active.segment.first.offset, active.position));
+        active.file.set_len(active.position)
     }
 
     fn must_roll(&self, end: u64, oldest_start: Option<UnixNanos>) -> bool {

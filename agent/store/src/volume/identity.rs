@@ -70,7 +70,7 @@ impl Identity {
     }
 
     /// The identity as it is part of record identities.
-    pub(super) fn text(&self) -> Arc<str> {
+    pub(crate) fn text(&self) -> Arc<str> {
         format!("{:032x}", u128::from_be_bytes(self.id)).into()
     }
 

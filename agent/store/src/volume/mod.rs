@@ -16,7 +16,7 @@ use lineside_crds::model::{ObjectKey, Store};
 pub use committer::{Committer, spawn};
 pub use round::Committed;
 
-use identity::Identity;
+pub(crate) use identity::Identity;
 use reserve::Reserve;
 use round::Round;
 
