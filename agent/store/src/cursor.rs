@@ -80,6 +80,15 @@ impl Cursor {
         self.frozen_at.get_or_insert(place);
     }
 
+    /// The log ends at `end`: what the sink was taken out behind was never written.
+    pub(crate) fn not_frozen_behind(&mut self, end: Place) {
+        if let Some(frozen) = &mut self.frozen_at
+            && frozen.number > end.number
+        {
+            *frozen = end;
+        }
+    }
+
     /// From `place` on everything is for the sink again; what came in between never was.
     pub(crate) fn thaw(&mut self, place: Place) {
         if let Some(frozen) = self.frozen_at.take() {

@@ -1,6 +1,6 @@
 //! Opening a log after any end: what its files say, without reading more than the last segment.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use super::persist::{open_cursor, read_cursor};
 use super::segment::Segment;
 use super::session::SinkState;
 use super::write::{Cut, JUMP, Writer};
+use crate::codec::Encoded;
 use crate::definition::Definitions;
 use crate::error::StoreError;
 use crate::fields::Reader;
@@ -145,6 +146,9 @@ pub(crate) fn recover(
             Place { offset, ..end }
         }
     };
+    for sink in sinks.values_mut() {
+        sink.cursor.not_frozen_behind(next);
+    }
     (writer.cut, writer.written, writer.durable) = (tail.cut, next, tail.end.offset);
     writer.litter.extend(tail.litter);
     meta.era += u32::from(!found.segments.is_empty());
@@ -231,7 +235,14 @@ impl Found {
             let path = files::path(dir, segment.first.offset);
             let file = fs.open(&path, Open::Read)?;
             let scan = Scan::new(&*file, seal, 0, *bytes);
-            let ending = Ending::of(scan, segment.first, known)?;
+            let mut defined = HashSet::new();
+            for path in files::definition_paths(dir, segment.generation) {
+                // A mirror that cannot be read is what the other one is for.
+                let _ = load_definitions(fs, &path, seal, |number, _| {
+                    defined.insert(number);
+                });
+            }
+            let ending = Ending::of(scan, segment.first, known, &defined)?;
             tail.end = tail.end.furthest(ending.end);
             if tail.cut.is_none() && tail.litter.is_empty() {
                 let (first, end) = (segment.first.offset, ending.position);
@@ -288,11 +299,23 @@ struct Ending {
 impl Ending {
     /// Invalid bytes with nothing valid behind them are what a write was cut off in. With
     /// something behind them that was written when they were durable, they are rot.
-    fn of(mut scan: Scan<'_>, first: Place, known: u64) -> io::Result<Self> {
+    ///
+    /// A record whose point list is not there was cut off as well: lists are synced first.
+    fn of(
+        mut scan: Scan<'_>,
+        first: Place,
+        known: u64,
+        defined: &HashSet<u32>,
+    ) -> io::Result<Self> {
         let mut spots = Vec::new();
         let mut committed = known;
         while let Some(spot) = scan.next()? {
-            let intact = scan.payload(&spot)?.is_some();
+            let kind = spot.found.header.kind;
+            let has_origin = |payload: &[u8]| {
+                kind != Kind::Batch
+                    || Encoded::new(payload).is_ok_and(|e| defined.contains(&e.preamble.definition))
+            };
+            let intact = scan.payload(&spot)?.is_some_and(has_origin);
             committed = committed.max(spot.found.header.committed_to);
             spots.push((spot, intact));
         }

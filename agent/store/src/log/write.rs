@@ -222,7 +222,7 @@ impl Log {
     }
 
     /// Makes the segment that an unclean end has left end where its good frames end.
-    fn cut_tail(&self, writer: &mut Writer) -> io::Result<()> {
+    pub(super) fn cut_tail(&self, writer: &mut Writer) -> io::Result<()> {
         let Some(cut) = &writer.cut else { return Ok(()) };
         let file = self.shared.fs.open(&files::path(&self.dir, cut.first), Open::ReadWrite)?;
         let mut unsure = vec![0; usize::try_from(cut.end - cut.unsure_from).unwrap_or(0)];
