@@ -110,3 +110,18 @@ fn same_sample(a: &SampleRef<'_>, b: &SampleRef<'_>) -> bool {
         && (a.point, a.status, a.source_time, a.agent_time)
             == (b.point, b.status, b.source_time, b.agent_time)
 }
+
+/// In what two batches differ, for a person.
+pub fn difference(a: &Batch, b: &Batch) -> String {
+    if !Arc::ptr_eq(a.origin(), b.origin()) && a.origin().path != b.origin().path
+        || a.origin().points != b.origin().points
+    {
+        return format!("{:?} became {:?}", a.origin(), b.origin());
+    }
+    let head = |b: &Batch| (b.epoch, b.time_quality, b.len());
+    if head(a) != head(b) {
+        return format!("{:?} became {:?}", head(a), head(b));
+    }
+    let differs = a.iter().zip(b.iter()).position(|(a, b)| !same_sample(&a, &b));
+    differs.map_or_else(String::new, |n| format!("{n}: {:?} became {:?}", a.get(n), b.get(n)))
+}

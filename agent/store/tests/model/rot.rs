@@ -14,7 +14,7 @@ const MAGIC: &[u8; 4] = b"LSF1";
 const BATCH: u8 = 2;
 
 /// A record whose payload was hit.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hit {
     pub stream: u32,
     pub offset: u64,
@@ -28,28 +28,30 @@ struct Frame {
     committed_to: u64,
 }
 
-/// Flips one to three bits; tells the records whose payload was hit.
-pub fn flip(disk: &SimFs, dice: &mut Dice, rot: Rot) -> Vec<Hit> {
-    let mut hits = Vec::new();
+/// Flips one to three bits; tells the records whose payload was hit. `is_rotten` tells those that
+/// were hit before and are spared, for a bit that is turned round twice is a good one.
+pub fn flip(disk: &SimFs, dice: &mut Dice, rot: Rot, is_rotten: impl Fn(Hit) -> bool) -> Vec<Hit> {
+    let mut hits: Vec<Hit> = Vec::new();
     for _ in 0..dice.within(1..=3) {
         match rot {
             Rot::None => {}
-            Rot::Payloads => hits.extend(flip_payload(disk, dice)),
-            Rot::Anything => {
-                let path = flip_any(disk, dice);
-                eprintln!("ROT {path:?}");
+            Rot::Payloads => {
+                let spared = |hit| is_rotten(hit) || hits.contains(&hit);
+                hits.extend(flip_payload(disk, dice, spared));
             }
+            Rot::Anything => flip_any(disk, dice),
         }
     }
     hits
 }
 
-fn flip_payload(disk: &SimFs, dice: &mut Dice) -> Option<Hit> {
+fn flip_payload(disk: &SimFs, dice: &mut Dice, is_spared: impl Fn(Hit) -> bool) -> Option<Hit> {
     let segments = files(disk, |name| name.ends_with(".seg"));
     if segments.is_empty() {
         return None;
     }
     let dir = dice.pick(&segments).parent()?.to_owned();
+    let stream = stream(&dir)?;
     let all: Vec<(&PathBuf, Frame)> = segments
         .iter()
         .filter(|path| path.starts_with(&dir))
@@ -64,6 +66,7 @@ fn flip_payload(disk: &SimFs, dice: &mut Dice) -> Option<Hit> {
     let batches: Vec<_> = all
         .iter()
         .filter(|(_, f)| f.kind == BATCH && f.length > 0 && f.offset < committed && alone(f))
+        .filter(|(_, f)| !is_spared(Hit { stream, offset: f.offset }))
         .collect();
     if batches.is_empty() {
         return None;
@@ -71,15 +74,15 @@ fn flip_payload(disk: &SimFs, dice: &mut Dice) -> Option<Hit> {
     let (path, frame) = dice.pick(&batches);
     let at = frame.at + HEADER + dice.below(frame.length);
     disk.flip(path, at, dice.below(8) as u8);
-    Some(Hit { stream: stream(path)?, offset: frame.offset })
+    Some(Hit { stream, offset: frame.offset })
 }
 
-fn flip_any(disk: &SimFs, dice: &mut Dice) -> Option<(PathBuf, usize)> {
+fn flip_any(disk: &SimFs, dice: &mut Dice) {
     let files = files(disk, |name| {
         name.ends_with(".seg") || name.contains(".def.") || name.ends_with(".cursor")
     });
     if files.is_empty() {
-        return None;
+        return;
     }
     let path = dice.pick(&files);
     let length = disk.content(path).len();
@@ -87,7 +90,6 @@ fn flip_any(disk: &SimFs, dice: &mut Dice) -> Option<(PathBuf, usize)> {
     let most = if dice.chance(80) { length.min(4096) } else { length };
     let at = dice.below(most);
     disk.flip(path, at, dice.below(8) as u8);
-    Some((path.clone(), at))
 }
 
 fn files(disk: &SimFs, wanted: impl Fn(&str) -> bool) -> Vec<PathBuf> {
@@ -95,8 +97,8 @@ fn files(disk: &SimFs, wanted: impl Fn(&str) -> bool) -> Vec<PathBuf> {
     disk.files().into_iter().filter(name).collect()
 }
 
-fn stream(path: &Path) -> Option<u32> {
-    path.parent()?.file_name()?.to_str()?.strip_prefix("log-")?.parse().ok()
+fn stream(dir: &Path) -> Option<u32> {
+    dir.file_name()?.to_str()?.strip_prefix("log-")?.parse().ok()
 }
 
 fn frames(bytes: &[u8]) -> Vec<Frame> {

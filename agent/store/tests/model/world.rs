@@ -153,7 +153,7 @@ impl World {
         if self.disk.has_ended() {
             return self.restart();
         }
-        self.collect_receipts()?;
+        self.collect_receipts(true)?;
         self.check()
     }
 
@@ -194,7 +194,7 @@ impl World {
                 println!("            {} append {index}: {answer:?}", self.logs[n].key);
             }
             self.check_gap(n)?;
-            self.collect_receipts()?;
+            self.collect_receipts(false)?;
         }
         Ok(())
     }
@@ -229,9 +229,10 @@ impl World {
         let committed = volume.commit(self.now());
         self.say(|| format!("commit: {:?} {committed:?}", volume.state()));
         if self.disk.has_ended() {
+            self.logs.iter_mut().for_each(|log| log.model.degraded());
             return Ok(());
         }
-        self.collect_receipts()?;
+        self.collect_receipts(true)?;
         if volume.state() == VolumeState::Full {
             for log in &self.logs {
                 let open = log.model.pending().next();
@@ -239,14 +240,15 @@ impl World {
             }
         } else {
             ensure!(self.faulty, "degraded without a fault: {:?}", volume.state());
+            self.logs.iter_mut().for_each(|log| log.model.degraded());
         }
         Ok(())
     }
 
-    fn collect_receipts(&mut self) -> Verdict {
+    fn collect_receipts(&mut self, by_commit: bool) -> Verdict {
         let called = std::mem::take(&mut *self.receipts.lock().unwrap());
         for (log, index, stays) in called {
-            self.logs[log].model.decided(index, stays)?;
+            self.logs[log].model.decided(index, stays, by_commit)?;
             ensure!(
                 stays || self.plan.is_tight() || self.faulty,
                 "item {index} was given up with room left"
@@ -494,7 +496,7 @@ impl World {
         }
         let end = *self.dice.pick(&self.plan.ends);
         self.say(|| format!("the process ends: {end:?}"));
-        self.collect_receipts()?;
+        self.collect_receipts(true)?;
         // Power goes first, so that nothing that the old process drops can reach the disk.
         self.disk.restart(end);
         self.drop_process();
@@ -509,7 +511,10 @@ impl World {
         let Some(volume) = self.volume.clone() else { return Ok(()) };
         self.say(|| "close".to_owned());
         volume.close(self.now());
-        self.collect_receipts()?;
+        self.collect_receipts(true)?;
+        if self.is_degraded() {
+            self.logs.iter_mut().for_each(|log| log.model.degraded());
+        }
         let clean = volume.state() == VolumeState::Full && !self.disk.has_ended() && !self.faulty;
         drop(volume);
         self.drop_process();
@@ -575,6 +580,7 @@ impl World {
             if log.is_new {
                 ensure!(!log.model.had_records(), "log {} is another one than before", log.key);
                 log.model = reference::Log::default();
+                log.awaits_gap = None;
                 log.stream = Some(stream);
             }
             log.handle = Some(handle);
@@ -633,7 +639,11 @@ impl World {
 
     fn rot(&mut self) {
         let kind = self.plan.rot;
-        let flipped = rot::flip(&self.disk, &mut self.dice, kind);
+        let logs = &self.logs;
+        let is_rotten = |hit: rot::Hit| {
+            logs.iter().any(|l| l.stream == Some(hit.stream) && l.model.is_rotten(hit.offset))
+        };
+        let flipped = rot::flip(&self.disk, &mut self.dice, kind, is_rotten);
         self.say(|| format!("rot: {flipped:?}"));
         if kind == Rot::Anything {
             self.rotten = true;
@@ -660,9 +670,11 @@ impl World {
                     .map_err(|e| format!("{} {name}: {e}", log.key))?;
             }
             let usage = handle.usage();
-            let most = self.plan.options.pending_bytes as u64 + self.plan.longest as u64 * 400;
+            // One record more than the bound, and all that a sink may have already.
+            let record = 8 * 1024 + self.plan.longest as u64 * 400;
+            let most = self.plan.options.pending_bytes as u64 + record;
             ensure!(
-                usage.pending_bytes <= most,
+                usage.pending_bytes <= most || log.model.is_early(),
                 "{} bytes are pending, {most} are allowed",
                 usage.pending_bytes
             );

@@ -87,7 +87,8 @@ pub struct Log {
     life: usize,
     /// Items before this one are synced whatever the durability.
     synced: usize,
-    /// A sink was handed something before its receipt, in this life.
+    /// In this life a position may have spoken of something before its receipt: a sink was handed
+    /// it early, or the volume could not write.
     early: bool,
     /// Captured samples may have no readable record.
     pub holes: bool,
@@ -150,13 +151,18 @@ impl Log {
         Ok(())
     }
 
-    /// A receipt was called.
-    pub fn decided(&mut self, index: usize, stays: bool) -> Verdict {
+    /// A receipt was called, `by_commit` or because a record had to give way in memory.
+    pub fn decided(&mut self, index: usize, stays: bool, by_commit: bool) -> Verdict {
         let Some(item) = self.items.get_mut(index) else {
             return Err(format!("a receipt of item {index}, which is being appended"));
         };
         ensure!(item.fate == Fate::Pending, "a second receipt for {index}: {:?}", item.fate);
-        if !stays {
+        if !by_commit && stays {
+            let missing = self.sinks.iter().find(|(_, sink)| !sink.has_settled(index));
+            let missing = missing.map(|(name, _)| name);
+            ensure!(missing.is_none(), "{index} counts as kept, and {missing:?} never got it");
+        }
+        if !stays || !by_commit {
             item.fate = Fate::GivenUp;
             return Ok(());
         }
@@ -193,6 +199,21 @@ impl Log {
         }
     }
 
+    /// Whether the bytes of a record have rotted.
+    pub fn is_rotten(&self, offset: u64) -> bool {
+        self.offsets.get(&offset).is_some_and(|index| self.items[*index].rotten)
+    }
+
+    /// Whether a position may speak of what is not on disk.
+    pub fn is_early(&self) -> bool {
+        self.early
+    }
+
+    /// Nothing can be written: positions on disk may get ahead of the records.
+    pub fn degraded(&mut self) {
+        self.early = true;
+    }
+
     /// The bytes of a record have rotted.
     pub fn rot(&mut self, offset: u64) {
         if let Some(index) = self.offsets.get(&offset) {
@@ -225,8 +246,8 @@ impl Log {
         }
         ensure!(
             batches::same(&item.batch, batch),
-            "{name} was handed other content as {index} ({offset}): {batch:?} for {:?}",
-            item.batch
+            "{name} was handed other content as {index} ({offset}): {}",
+            batches::difference(&item.batch, batch)
         );
         ensure!(!item.rotten, "{name} was handed {index} ({offset}) off rotten bytes");
         sink.handed_out(&self.items, index, in_order, self.holes)?;
@@ -246,8 +267,10 @@ impl Log {
     pub fn restarted(
         &mut self,
         ledgers: &BTreeMap<String, Ledger>,
-        loss: Loss,
+        mut loss: Loss,
     ) -> Verdict<Vec<&'static str>> {
+        // A position of before a close may be all that is left.
+        loss.clean &= !loss.rot;
         let mut number = None;
         for (name, sink) in &self.sinks {
             let Some(ledger) = ledgers.get(*name) else {
@@ -266,7 +289,7 @@ impl Log {
         self.sinks.retain(|name, _| ledgers.contains_key(*name));
         self.discarded.retain(|name| ledgers.contains_key(*name));
         for (name, sink) in &mut self.sinks {
-            sink.restarted(name, &ledgers[*name], loss, &self.items)?;
+            sink.restarted(name, &ledgers[*name], loss, &self.items, self.number)?;
         }
         self.life = self.items.len();
         if loss.clean {

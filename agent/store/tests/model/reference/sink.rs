@@ -98,6 +98,11 @@ impl Sink {
         }
     }
 
+    /// Whether it has settled the item, as far as the item is for it.
+    pub(super) fn has_settled(&self, index: usize) -> bool {
+        !self.is_for_it(index) || self.vague || self.settled.contains(&index)
+    }
+
     /// The first item that is for it.
     pub(super) fn joined_at(&self) -> usize {
         self.first
@@ -325,6 +330,7 @@ impl Sink {
         ledger: &Ledger,
         loss: Loss,
         items: &[Item],
+        number: u64,
     ) -> Verdict {
         ensure!(
             ledger.balances(),
@@ -348,6 +354,9 @@ impl Sink {
         for index in (0..items.len()).filter(|i| items[*i].fate == Fate::Lost) {
             self.maybe.remove(&index);
             self.sure.remove(&index);
+        }
+        if let Some((since, _)) = &mut self.out_since {
+            *since = number.min(*since);
         }
         self.vague |= self.moved && !loss.clean;
         self.moved = false;
