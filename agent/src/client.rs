@@ -11,7 +11,7 @@ use futures::{Stream, StreamExt as _};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::header::HOST;
-use hyper::{Request, Response};
+use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tokio::task::JoinSet;
@@ -86,8 +86,20 @@ impl Client {
     /// # Errors
     /// There is none, or it is not a success.
     pub async fn get(&self, path: &str) -> Result<Bytes, ClientError> {
+        self.whole(Method::GET, path).await
+    }
+
+    /// The body of the answer to a change.
+    ///
+    /// # Errors
+    /// There is none, or it is not a success.
+    pub async fn post(&self, path: &str) -> Result<Bytes, ClientError> {
+        self.whole(Method::POST, path).await
+    }
+
+    async fn whole(&self, method: Method, path: &str) -> Result<Bytes, ClientError> {
         let whole = async {
-            let (_connection, response) = self.ask(path).await?;
+            let (_connection, response) = self.ask(method, path).await?;
             body(response).await
         };
         timeout(DEADLINE, whole).await.map_err(|_| ClientError::Silent)?
@@ -98,14 +110,20 @@ impl Client {
     /// # Errors
     /// It does not begin, or it is not a success.
     pub async fn lines(&self, path: &str) -> Result<Lines, ClientError> {
-        let begun = timeout(DEADLINE, self.ask(path)).await.map_err(|_| ClientError::Silent)?;
+        let begun = timeout(DEADLINE, self.ask(Method::GET, path))
+            .await
+            .map_err(|_| ClientError::Silent)?;
         let (connection, response) = begun?;
         let chunks = Body::new(response.into_body()).into_data_stream();
         Ok(Lines { chunks: Box::pin(chunks), buffer: Vec::new(), _connection: connection })
     }
 
     /// Sends the request; a refusal is an error. The connection lives as long as the set.
-    async fn ask(&self, path: &str) -> Result<(JoinSet<()>, Response<Incoming>), ClientError> {
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+    ) -> Result<(JoinSet<()>, Response<Incoming>), ClientError> {
         let socket = SocketPath::of(&self.state).map_err(|e| self.no_connection(&e))?;
         let stream = UnixStream::connect(socket.path()).await;
         let stream = stream.map_err(|e| self.no_connection(&e))?;
@@ -116,7 +134,11 @@ impl Client {
             // Its failure shows at the request or at the body.
             let _ = connection.await;
         });
-        let request = Request::get(path).header(HOST, "localhost").body(String::new());
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(HOST, "localhost")
+            .body(String::new());
         let request = request.map_err(|e| broken(&e))?;
         let response = sender.send_request(request).await.map_err(|e| broken(&e))?;
         if response.status().is_success() {

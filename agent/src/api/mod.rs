@@ -1,12 +1,15 @@
-//! The local API v1: what page, command line and tests see of a running agent. Read only; this
-//! module owns the routes and their answers, [`listen`] where they are served.
+//! The local API v1: what page, command line and tests see of a running agent. It only reads, but
+//! for the dead letters on the unix socket; this module owns the routes and their answers,
+//! [`listen`] where they are served.
 //!
 //! ```text
 //! view, windows --state--> shape --JSON--> /state, /devices, /stream (SSE)
 //!              \--tap----> shape --NDJSON-> /tap
+//! log of a pipeline <--letters--> shape --JSON--> /deadletters
 //! ```
 
 mod host;
+mod letters;
 pub mod listen;
 pub mod query;
 pub mod serve;
@@ -15,6 +18,7 @@ mod socket;
 mod state;
 mod stream;
 mod tap;
+pub mod text;
 
 use std::sync::Arc;
 
@@ -54,9 +58,22 @@ impl Service {
     }
 }
 
+/// Who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asker {
+    /// Whoever may open the unix socket: the agent's own user, who may also change something.
+    CommandLine,
+    /// A browser on this machine: it only looks.
+    Browser,
+}
+
 /// The routes below `/api/`, with places of their own for streams: browsers do not take those of
 /// the command line.
-pub fn router(shown: Arc<Shown>) -> Router {
+pub fn router(shown: Arc<Shown>, asker: Asker) -> Router {
+    let mut letters = letters::looking(shown.clone());
+    if asker == Asker::CommandLine {
+        letters = letters.merge(letters::changing(shown.clone()));
+    }
     let service = Arc::new(Service { shown, places: Arc::new(Semaphore::new(MOST_STREAMS)) });
     let (on_state, on_device, on_stream, on_tap) =
         (service.clone(), service.clone(), service.clone(), service);
@@ -68,6 +85,7 @@ pub fn router(shown: Arc<Shown>) -> Router {
         )
         .route("/stream", get(async move |query| stream::get(on_stream, query).await))
         .route("/tap", get(async move |query| tap::get(on_tap, query).await))
+        .merge(letters)
         .fallback(no_such_path)
         .method_not_allowed_fallback(wrong_method);
     Router::new().nest("/api/v1", v1).fallback(no_such_path).layer(middleware::from_fn(headers))
@@ -104,7 +122,8 @@ async fn no_such_path(request: Request) -> Response {
     refuse(
         StatusCode::NOT_FOUND,
         format!("there is no {}", request.uri().path()),
-        "ask for /api/v1/state, /api/v1/devices/NAMESPACE/NAME, /api/v1/stream or /api/v1/tap",
+        "ask for /api/v1/state, /api/v1/devices/NAMESPACE/NAME, /api/v1/stream, /api/v1/tap or \
+         /api/v1/deadletters/NAMESPACE/PIPELINE/SINK",
     )
 }
 

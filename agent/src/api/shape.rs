@@ -277,6 +277,65 @@ pub struct Point {
     pub interval_millis: u64,
 }
 
+/// Answer of `/api/v1/deadletters/{namespace}/{pipeline}/{sink}`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Letters {
+    /// At most 100, oldest first.
+    pub letters: Vec<Letter>,
+    /// There are more: ask with `after` and the identity of the last one.
+    pub more: bool,
+}
+
+/// What a remote refused: a record, or one message of it.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Letter {
+    /// Its identity, as consumers would have seen it.
+    pub id: String,
+    /// `namespace/name`.
+    pub device: String,
+    /// Samples in it.
+    pub samples: u64,
+    /// Diagnostics code.
+    pub code: String,
+    /// CamelCase reason.
+    pub reason: String,
+    /// What the remote said.
+    pub message: String,
+    /// What to do.
+    pub next: Option<String>,
+    /// When it was refused.
+    pub failed_at: String,
+    /// Its samples, when they were asked for.
+    pub points: Option<Vec<LetterPoint>>,
+}
+
+/// One sample of a letter.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct LetterPoint {
+    /// The point.
+    pub name: String,
+    /// Its value as JSON v1 has it; null while Bad.
+    pub value: Option<Box<RawValue>>,
+    /// `Good`, `Uncertain` or `Bad`.
+    pub quality: String,
+    /// OPC UA StatusCode.
+    pub status: u32,
+    /// Its time.
+    pub time: String,
+}
+
+/// Answer to a change of dead letters.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Changed {
+    /// Letters that are sent again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub letters: Option<u64>,
+    /// Samples that are given up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub samples: Option<u64>,
+}
+
 /// One line of `/api/v1/tap`; which members there are depends on `stage`.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Tapped {

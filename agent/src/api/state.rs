@@ -3,19 +3,19 @@
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
-use lineside_core::{Clock, SystemClock, UnixNanos, encode};
+use lineside_core::{Clock, SystemClock, UnixNanos};
 use lineside_crds::diagnostics::{Code, Level};
 use lineside_crds::model::{Mode, ObjectKey};
 use lineside_crds::{model, yaml};
 use lineside_pipeline::health::{self, Health};
 use lineside_pipeline::snapshot::{DeviceSnapshot, PipelineSnapshot, PointSnapshot, SinkSnapshot};
 use lineside_store::Gap;
-use serde_json::value::RawValue;
 
 use super::shape::{
     self, Agent, Config, Counts, Device, DevicePoints, Entry, Pipeline, Point, Problem, Sink,
     State, Store, Verdict,
 };
+use super::text::{time, value};
 use crate::runner::Shown;
 
 /// The whole state.
@@ -64,20 +64,6 @@ pub fn device_points(shown: &Shown, key: &ObjectKey) -> Option<DevicePoints> {
         point(spec, wire, seen, now)
     });
     Some(DevicePoints { device: device(&known), points: points.collect() })
-}
-
-/// RFC 3339 in UTC with nanoseconds.
-pub fn time(time: UnixNanos) -> String {
-    let mut text = Vec::with_capacity(30);
-    encode::write_rfc3339(time, &mut text);
-    String::from_utf8(text).unwrap_or_default()
-}
-
-/// A value as JSON v1 writes it.
-pub fn value(value: &lineside_core::Value) -> Option<Box<RawValue>> {
-    let mut text = Vec::new();
-    encode::value_text(value, false, &mut text);
-    String::from_utf8(text).ok().and_then(|text| RawValue::from_string(text).ok())
 }
 
 /// Problems that are told: a directory that is no configuration at all has one a line.
@@ -264,14 +250,5 @@ mod tests {
         let told: Vec<_> = shown_first(&problems).collect();
         assert_eq!((told.len(), told[0].code), (MOST_PROBLEMS, Code::FileUnreadable));
         assert_eq!((told[1].line, told[99].line), (1, 99), "in their order");
-    }
-
-    #[test]
-    fn values_keep_every_digit() {
-        let text = |v| value(&v).map(|raw| raw.get().to_owned()).unwrap_or_default();
-        assert_eq!(text(lineside_core::Value::U64(u64::MAX)), "18446744073709551615");
-        assert_eq!(text(lineside_core::Value::F32(21.1)), "21.1");
-        assert_eq!(text(lineside_core::Value::F64(f64::NAN)), "\"NaN\"");
-        assert!(value(&lineside_core::Value::Null).is_some_and(|raw| raw.get() == "null"));
     }
 }

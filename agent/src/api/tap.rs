@@ -19,7 +19,7 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::shape::Tapped;
-use super::{Service, json, query, refuse, state};
+use super::{Service, json, query, refuse, text};
 
 /// The handler.
 pub async fn get(service: Arc<Service>, RawQuery(query): RawQuery) -> Response {
@@ -98,7 +98,7 @@ impl Looker {
                         stage: "raw".into(),
                         device: Some(origin.path.to_string()),
                         point: Some(name),
-                        time: Some(state::time(time)),
+                        time: Some(text::time(time)),
                         raw: Some(bytes.join(" ")),
                         ..Tapped::default()
                     };
@@ -151,8 +151,8 @@ impl Looker {
                 stage: stage.to_owned(),
                 device: Some(origin.path.to_string()),
                 point: Some(name.to_string()),
-                time: Some(state::time(sample.time())),
-                value: state::value(sample.value),
+                time: Some(text::time(sample.time())),
+                value: text::value(sample.value),
                 quality: Some(sample.status.severity().to_owned()),
                 status: Some(sample.status.0),
                 ..Tapped::default()

@@ -5,6 +5,7 @@ mod check;
 mod completions;
 #[cfg(feature = "demo")]
 mod demo;
+mod dlq;
 mod explain;
 mod lag;
 mod local;
@@ -13,6 +14,7 @@ mod overview;
 pub mod plugin;
 mod read;
 mod status;
+mod store;
 mod tap;
 mod terminal;
 mod top;
@@ -59,6 +61,10 @@ enum Command {
     Status(status::Args),
     /// Say what waits for each sink, how long, and what was given up
     Lag(lag::Args),
+    /// Look at what remotes refused, send it again, or give it up
+    Dlq(dlq::Args),
+    /// Look at the files of a store, for support
+    Store(store::Args),
     /// Watch devices, rates, deliveries and drops of the running agent
     Top(top::Args),
     /// Look at values as they flow: raw bytes, decoded sample, delivery side by side
@@ -113,6 +119,8 @@ impl Cli {
             Command::Read(args) => read::run(args),
             Command::Status(args) => status::run(&args),
             Command::Lag(args) => lag::run(&args),
+            Command::Dlq(args) => dlq::run(&args),
+            Command::Store(args) => store::run(&args),
             Command::Top(args) => top::run(&args),
             Command::Tap(args) => tap::run(&args),
             Command::Check(args) => check::run(&args),

@@ -24,6 +24,7 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
+use crate::api::Asker;
 use crate::api::listen::{self, PageAt};
 use crate::cli::Exit;
 use crate::cluster::Cluster;
@@ -144,9 +145,9 @@ impl Runner {
         let (socket, socket_file) = listen::bind_socket(&self.state.dir)?;
         let mut servers = JoinSet::new();
         servers.spawn(http::serve(listener, shown.clone()));
-        servers.spawn(listen::serve_socket(socket, api::router(shown.clone())));
+        servers.spawn(listen::serve_socket(socket, api::router(shown.clone(), Asker::CommandLine)));
         if let Some(listener) = page_listener {
-            let routes = api::router(shown.clone()).merge(page::router());
+            let routes = api::router(shown.clone(), Asker::Browser).merge(page::router());
             servers.spawn(listen::serve_page(listener, routes));
         }
         let version = env!("CARGO_PKG_VERSION");

@@ -5,13 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use lineside_crds::diagnostics::Code;
 use lineside_crds::model::{ObjectKey, Pipeline};
-use lineside_store::Ledger;
+use lineside_store::{Ledger, Log};
 
 use crate::device::Hub;
 use crate::health::{Outlet, Sources, judge_leaving, judge_pipeline};
 use crate::sink::Station;
 use crate::snapshot::{DeviceSnapshot, PipelineSnapshot, PointsSnapshot, SinkSnapshot, Snapshot};
 use crate::stream::{Stream, Trouble};
+use crate::transform::Totals;
 
 /// Why undelivered samples were given up; a closed set, used as metric label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +59,7 @@ pub(super) struct PipelineView {
     /// Devices that it takes points of, as positions among the hubs.
     pub(super) devices: Vec<usize>,
     pub(super) stream: Stream,
+    pub(super) totals: Arc<Totals>,
     /// Why it is not on disk although it shall be.
     pub(super) displaced: Option<Trouble>,
     pub(super) stations: BTreeMap<Arc<str>, Arc<Station>>,
@@ -107,6 +109,13 @@ impl View {
         Some(self.hub(key)?.points())
     }
 
+    /// The log of a pipeline; within, `None` when it is in memory.
+    pub fn log(&self, key: &ObjectKey) -> Option<Option<Arc<Log>>> {
+        let content = self.content.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = content.pipelines.iter().find(|p| p.pipeline.key == *key)?;
+        Some(found.stream.log().cloned())
+    }
+
     fn hub(&self, key: &ObjectKey) -> Option<Arc<Hub>> {
         let content = self.content.lock().unwrap_or_else(PoisonError::into_inner);
         // In the order of their keys, as the engine holds them.
@@ -135,8 +144,14 @@ impl PipelineView {
             .iter()
             .map(|s| Outlet { verdict: &s.station.verdict, dropping: s.dropping() })
             .collect();
+        let mut transforms = self.totals.numbers();
+        // What came while there were no transforms, which cost nothing then.
+        let through = store.captured.saturating_sub(transforms.passed);
+        transforms.received += through;
+        transforms.passed += through;
         let trouble = self.displaced.as_ref().or(store.trouble.as_ref());
         PipelineSnapshot {
+            transforms,
             verdict: match self.leaving {
                 true => judge_leaving(&outlets),
                 false => judge_pipeline(self.pipeline.mode, &sources, &outlets, trouble),

@@ -12,7 +12,7 @@ use lineside_core::sink::Feed;
 use lineside_core::{Batch, UnixNanos};
 use lineside_crds::diagnostics::Code;
 use lineside_crds::model::{self, Store};
-use lineside_store::{DropReason, Gap, Ledger};
+use lineside_store::{DropReason, Gap, Ledger, Log};
 use tokio::time::Instant;
 
 use crate::ring::Ring;
@@ -114,6 +114,14 @@ impl Stream {
         matches!(self.place, Place::Disk(_))
     }
 
+    /// The log, when it is on disk.
+    pub fn log(&self) -> Option<&Arc<Log>> {
+        match &self.place {
+            Place::Memory(_) => None,
+            Place::Disk(disk) => Some(disk.log()),
+        }
+    }
+
     /// Takes a batch in that was captured at `captured_at`, without waiting; what does not fit
     /// gives way as the overflow policy says. A store on disk asks where a gap behind this batch
     /// would begin, and for a part of the receipt, which it completes once the batch is synced.
@@ -152,6 +160,15 @@ impl Stream {
         match &self.place {
             Place::Memory(ring) => ring.room().await,
             Place::Disk(disk) => disk.room().await,
+        }
+    }
+
+    /// Times taken so far by a clock that was not set are wrong by `delta` nanoseconds. What is on
+    /// disk is delivered with the right ones; what is in memory stays Unsynced, as it says.
+    pub fn correct_clock(&self, delta: i64, now: UnixNanos) {
+        match &self.place {
+            Place::Memory(_) => {}
+            Place::Disk(disk) => disk.log().correct_clock(delta, now),
         }
     }
 
