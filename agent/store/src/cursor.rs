@@ -80,12 +80,15 @@ impl Cursor {
         self.frozen_at.get_or_insert(place);
     }
 
-    /// The log ends at `end`: what the sink was taken out behind was never written.
-    pub(crate) fn not_frozen_behind(&mut self, end: Place) {
-        if let Some(frozen) = &mut self.frozen_at
-            && frozen.number > end.number
-        {
-            *frozen = end;
+    /// The log ends at `end`: what the sink was taken out behind was never written. Whether it
+    /// was.
+    pub(crate) fn not_frozen_behind(&mut self, end: Place) -> bool {
+        match &mut self.frozen_at {
+            Some(frozen) if frozen.number > end.number => {
+                *frozen = end;
+                true
+            }
+            _ => false,
         }
     }
 

@@ -147,7 +147,7 @@ pub(crate) fn recover(
         }
     };
     for sink in sinks.values_mut() {
-        sink.cursor.not_frozen_behind(next);
+        sink.is_amended = sink.cursor.not_frozen_behind(next);
     }
     (writer.cut, writer.written, writer.durable) = (tail.cut, next, tail.end.offset);
     writer.litter.extend(tail.litter);

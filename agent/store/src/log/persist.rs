@@ -82,7 +82,10 @@ impl Log {
         loop {
             let due = {
                 let state = self.state();
-                let due = state.sinks.values().find(|s| (s.dirty || s.is_new) && which(s));
+                let due = state
+                    .sinks
+                    .values()
+                    .find(|s| (s.dirty || s.is_new || s.is_amended) && which(s));
                 due.map(|sink| sink.cursor.name.clone())
             };
             let Some(name) = due else { return Ok(()) };
@@ -111,7 +114,8 @@ impl Log {
             let Some(sink) = state.sinks.get_mut(&name) else { continue };
             match result {
                 Ok(()) => {
-                    (sink.is_new, sink.persisted_floor) = (false, floor);
+                    (sink.is_new, sink.is_amended) = (false, false);
+                    sink.persisted_floor = floor;
                     sink.say_gone(&self.seal, &gone);
                 }
                 Err(error) => {

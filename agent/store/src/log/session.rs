@@ -90,6 +90,8 @@ pub(super) struct SinkState {
     pub(super) dirty: bool,
     /// There is no cursor on disk: it has to be there before anything more is committed.
     pub(super) is_new: bool,
+    /// The cursor on disk does not fit the log: as before.
+    pub(super) is_amended: bool,
     /// Floor of the cursor on disk.
     pub(super) persisted_floor: u64,
     pub(super) letters: Letters,
@@ -118,6 +120,7 @@ impl SinkState {
             in_session: BTreeSet::new(),
             dirty: false,
             is_new: false,
+            is_amended: false,
             persisted_floor: if done { u64::MAX } else { floor.offset },
             letters: Letters::default(),
             put_off: None,

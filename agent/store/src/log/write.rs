@@ -186,7 +186,7 @@ impl Log {
         set_gap_starts(&mut round, now.unix);
         self.clear_litter(writer)?;
         self.persist_meta(writer, None)?;
-        self.persist_cursors(writer, |sink| sink.is_new)?;
+        self.persist_cursors(writer, |sink| sink.is_new || sink.is_amended)?;
         self.cut_tail(writer)?;
         let oldest_start = self.oldest_start(now);
         let mut buffer = Vec::new();

@@ -366,7 +366,7 @@ impl Sink {
         self.passed.clear();
         self.session = None;
         self.attached = false;
-        self.durable = true;
+        self.durable |= loss.clean;
         Ok(())
     }
 }
