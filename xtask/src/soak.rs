@@ -29,7 +29,7 @@ impl Trial {
     /// The agent starts on so many mebibytes that wait for its sink.
     pub fn backlog(mebibytes: u32) -> Self {
         Self {
-            test: "backlog::a_large_backlog_delays_no_start_and_drains_beside_live_data",
+            test: "backlog::a_large_backlog_delays_no_start_and_is_delivered_in_order",
             variable: "LINESIDE_BACKLOG_MIB",
             number: mebibytes,
         }
