@@ -10,7 +10,7 @@ use lineside_core::driver::{Driver, Emit, Ended, Receipt, SessionContext, Update
 use lineside_core::fault::{Fault, FaultClass};
 use lineside_core::{Batch, Origin, StatusCode, UnixNanos};
 use lineside_crds::diagnostics::Code;
-use lineside_crds::model::{Device, Mode};
+use lineside_crds::model::{Device, Mode, Pipeline};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -154,11 +154,31 @@ impl Hub {
     /// The pipelines that exist now.
     pub fn set_routes(&self, routes: &[Route]) {
         let mut state = self.lock();
+        let former = std::mem::take(&mut state.routes);
         state.routes = routes
             .iter()
-            .map(|r| (r.clone(), select(&r.pipeline, &state.device.labels, &state.origin)))
+            .map(|route| {
+                let same = |(f, _): &&(Route, _)| f.pipeline.key == route.pipeline.key;
+                let former = former.iter().find(same).map(|(former, _)| former);
+                let selection = select(&route.pipeline, &state.device.labels, &state.origin);
+                (route.at_device(former), selection)
+            })
             .filter(|(_, s)| *s != Selection::Nothing)
             .collect();
+        let goes_on = |former: &Route| state.routes.iter().any(|(r, _)| r.goes_on_with(former));
+        let now = self.clock.now();
+        for (former, _) in former.iter().filter(|(former, _)| !goes_on(former)) {
+            former.close(now);
+        }
+    }
+
+    /// Keeps what waits in the transforms of pipelines that end here.
+    pub fn close_routes(&self, ends: impl Fn(&Pipeline) -> bool) {
+        let state = self.lock();
+        let now = self.clock.now();
+        for (route, _) in state.routes.iter().filter(|(route, _)| ends(&route.pipeline)) {
+            route.close(now);
+        }
     }
 
     /// Takes a batch from a session.
@@ -248,6 +268,8 @@ impl Hub {
     /// Turns silent points Bad, and looks at health again.
     fn tick(&self) {
         let mut state = self.lock();
+        let now = self.clock.now();
+        state.routes.iter().for_each(|(route, _)| route.tick(now));
         let down = !state.facts.connected;
         let status = match &state.facts.fault {
             _ if state.facts.held => FaultClass::Overload.status(),
@@ -280,6 +302,8 @@ impl Hub {
         let mut state = self.lock();
         let points = (0..state.device.points.len() as u32).collect();
         self.tell_bad(&mut state, points, StatusCode::BAD_OUT_OF_SERVICE);
+        drop(state);
+        self.close_routes(|_| true);
     }
 
     /// Sessions begin (again) now: what was known before a suspension is not about them.

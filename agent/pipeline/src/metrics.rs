@@ -11,6 +11,7 @@ use prometheus::{Encoder, GaugeVec, IntCounterVec, Opts, Registry, TextEncoder};
 
 use crate::health::Health;
 use crate::snapshot::{DeviceSnapshot, PipelineSnapshot, Snapshot};
+use crate::transform::Numbers;
 
 /// Numbers of the agent itself.
 #[derive(Clone, Debug, Default)]
@@ -189,6 +190,48 @@ impl Sheet {
         )
     }
 
+    fn transforms(&self, all: &[PipelineSnapshot]) -> Result<(), MetricsError> {
+        const PIPELINE: [&str; 2] = ["namespace", "pipeline"];
+        let key = |p: &PipelineSnapshot| {
+            [&p.pipeline.key.namespace, &p.pipeline.key.name].map(|s| s.to_string()).to_vec()
+        };
+        type Count = fn(&Numbers) -> u64;
+        let counters: [(&str, &str, Count); 4] = [
+            (
+                "lineside_pipeline_in_samples_total",
+                "Samples that came to the pipeline: in + derived = absorbed + captured + held.",
+                |n| n.received,
+            ),
+            ("lineside_pipeline_derived_samples_total", "Samples that transforms made.", |n| {
+                n.derived
+            }),
+            (
+                "lineside_pipeline_absorbed_samples_total",
+                "Samples that ended in transforms: left out, filtered, taken into windows.",
+                |n| n.absorbed,
+            ),
+            (
+                "lineside_pipeline_unanswered_samples_total",
+                "Samples for which an expression of a transform had no answer.",
+                |n| n.unanswered,
+            ),
+        ];
+        for (name, help, number) in counters {
+            self.counter(
+                name,
+                help,
+                &PIPELINE,
+                all.iter().map(|p| (key(p), number(&p.transforms))),
+            )?;
+        }
+        self.gauge(
+            "lineside_pipeline_held_samples",
+            "Samples that wait in swinging doors.",
+            &PIPELINE,
+            all.iter().map(|p| (key(p), p.transforms.held() as f64)),
+        )
+    }
+
     fn pipelines(&self, all: &[PipelineSnapshot]) -> Result<(), MetricsError> {
         let key = |p: &PipelineSnapshot, more: &[&str]| {
             let key = [&*p.pipeline.key.namespace, &*p.pipeline.key.name];
@@ -196,6 +239,7 @@ impl Sheet {
         };
         let pairs = || all.iter().flat_map(|p| p.sinks.iter().map(move |s| (p, s)));
         const SINK: [&str; 3] = ["namespace", "pipeline", "sink"];
+        self.transforms(all)?;
         self.counter(
             "lineside_pipeline_captured_samples_total",
             "Samples taken into the pipeline's store.",

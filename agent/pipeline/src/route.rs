@@ -7,7 +7,8 @@ use std::sync::Arc;
 use lineside_core::{Batch, Origin, UnixNanos};
 use lineside_crds::model::{Mode, ObjectKey, Pipeline};
 
-use crate::stream::{Asking, Part, Stream};
+use crate::stream::{Asking, Gate, Part, Stream};
+use crate::transform::{Totals, Transformer};
 
 /// One way out of a device: a pipeline and its store.
 #[derive(Clone)]
@@ -18,6 +19,10 @@ pub struct Route {
     pub stream: Stream,
     /// What is being asked of all devices of the pipeline: where a gap in its data would begin.
     pub asking: Arc<[Arc<Asking>]>,
+    /// What its transforms did so far, at all devices.
+    pub totals: Arc<Totals>,
+    /// Its transforms at this device; see [`Route::at_device`].
+    pub transforms: Option<Arc<Transformer>>,
 }
 
 /// The points that a pipeline takes of one origin.
@@ -53,8 +58,19 @@ pub fn select(
 }
 
 impl Route {
+    /// The same route at one device, with transforms of its own: those of `former`, which was
+    /// its way into this pipeline until now, where they are still asked for.
+    pub fn at_device(&self, former: Option<&Self>) -> Self {
+        let former = former.and_then(|route| route.transforms.clone());
+        let transforms = match former.filter(|t| t.does(&self.pipeline.transforms)) {
+            Some(transforms) => Some(transforms),
+            None => Transformer::new(&self.pipeline, &self.totals),
+        };
+        Self { transforms, ..self.clone() }
+    }
+
     /// Hands a batch that was taken at `captured_at` to the pipeline; the batch is shared where
-    /// the pipeline takes all of it. The store has its part of the receipt.
+    /// the pipeline takes all of it as it is. The store has its part of the receipt.
     pub fn deliver(
         &self,
         batch: &Arc<Batch>,
@@ -69,7 +85,38 @@ impl Route {
                 batch.select(|s| wanted.get(s.point as usize).copied().unwrap_or_default()),
             ),
         };
+        match &self.transforms {
+            None => self.capture(batch, captured_at, || receipt.split()),
+            Some(transforms) => {
+                for batch in transforms.apply(&batch) {
+                    self.capture(batch, captured_at, || receipt.split());
+                }
+            }
+        }
+    }
+
+    /// Keeps what has waited long enough in the transforms.
+    pub fn tick(&self, now: UnixNanos) {
+        let over = self.transforms.iter().flat_map(|transforms| transforms.tick(now));
+        over.for_each(|batch| self.capture(batch, now, || Gate::new().0));
+    }
+
+    /// Keeps everything that waits in the transforms: this way ends, or they do.
+    pub fn close(&self, now: UnixNanos) {
+        let rest = self.transforms.iter().flat_map(|transforms| transforms.close());
+        rest.for_each(|batch| self.capture(batch, now, || Gate::new().0));
+    }
+
+    /// Whether both have the same transforms with the same memory.
+    pub fn goes_on_with(&self, former: &Self) -> bool {
+        match (&self.transforms, &former.transforms) {
+            (Some(ours), Some(theirs)) => Arc::ptr_eq(ours, theirs),
+            _ => false,
+        }
+    }
+
+    fn capture(&self, batch: Arc<Batch>, captured_at: UnixNanos, receipt: impl FnOnce() -> Part) {
         let gap_from = || Asking::earliest(self.asking.iter().map(|asking| &**asking));
-        self.stream.append(batch, captured_at, gap_from, || receipt.split());
+        self.stream.append(batch, captured_at, gap_from, receipt);
     }
 }

@@ -13,6 +13,7 @@ use crate::device::DeviceCounters;
 use crate::health::Verdict;
 use crate::sink::StationSnapshot;
 use crate::stream::{LastDrop, SinkNumbers, StoreNumbers, Trouble};
+use crate::transform::Numbers;
 
 /// All devices and pipelines, by key.
 #[derive(Clone, Debug, Default)]
@@ -75,6 +76,8 @@ pub struct PipelineSnapshot {
     pub pipeline: Arc<Pipeline>,
     /// Health.
     pub verdict: Verdict,
+    /// What came in and what its transforms did.
+    pub transforms: Numbers,
     /// Its store.
     pub store: StoreNumbers,
     /// Why what is captured cannot be written to the disk now, if it cannot.

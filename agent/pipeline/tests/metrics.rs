@@ -20,6 +20,7 @@ use lineside_pipeline::metrics::{AgentNumbers, render};
 use lineside_pipeline::sink::StationSnapshot;
 use lineside_pipeline::snapshot::{DeviceSnapshot, PipelineSnapshot, SinkSnapshot};
 use lineside_pipeline::stream::{SinkNumbers, StoreNumbers};
+use lineside_pipeline::transform::Numbers;
 
 const YAML: &str = "\
 apiVersion: lineside.dev/v1alpha1
@@ -87,6 +88,7 @@ fn snapshot() -> Snapshot {
         pipelines: vec![PipelineSnapshot {
             pipeline: Arc::new(pipeline),
             verdict,
+            transforms: Numbers::default(),
             store: StoreNumbers { limit: 16 << 20, ..StoreNumbers::default() },
             trouble: None,
             full_in: None,

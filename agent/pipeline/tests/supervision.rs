@@ -578,3 +578,99 @@ async fn a_removed_pipeline_delivers_what_it_holds_or_gives_it_up_when_its_time_
     plant.engine.tidy().await;
     assert_eq!((held(&plant), given_up(&plant)), (vec![], left));
 }
+
+/// The pipeline with transforms.
+fn transformed(transforms: &str) -> Arc<Pipeline> {
+    let yaml = format!(
+        "apiVersion: lineside.dev/v1alpha1\nkind: Pipeline\nmetadata: {{name: p}}\nspec:\n  \
+         sources: [{{name: all, devices: {{}}}}]\n  sinks: [{{name: s, mqtt: {{url: \"mqtt://h\"}}}}]\n  \
+         store: {{durability: Memory}}\n  transforms: [{transforms}]\n"
+    );
+    match load_text("test", &yaml).remove(0).object {
+        Some(Object::Pipeline(pipeline)) => Arc::new(pipeline),
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn apply(plant: &mut Plant, names: &[&str], pipelines: Vec<Arc<Pipeline>>) {
+    let devices = names.iter().map(|n| Arc::new(device(n))).collect();
+    plant.engine.apply(Desired { devices, pipelines, ..Desired::default() }).await;
+}
+
+/// The numbers of the transforms of the only pipeline, which balance.
+fn transforms(plant: &Plant) -> lineside_pipeline::transform::Numbers {
+    let snapshot = plant.engine.view().snapshot();
+    let (numbers, captured) =
+        (snapshot.pipelines[0].transforms, snapshot.pipelines[0].store.captured);
+    assert_eq!(numbers.received + numbers.derived, numbers.absorbed + captured + numbers.held());
+    numbers
+}
+
+fn values(device: &str) -> Vec<Value> {
+    got(device).into_iter().map(|g| g.3).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn transforms_thin_out_what_is_kept_and_the_end_lets_out_what_waits() {
+    let mut plant = Plant::new(&[("good", Play::Good)]);
+    let door = transformed("{name: d, swingingDoor: {deviation: \"0\"}}");
+    apply(&mut plant, &["good"], vec![door]).await;
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    // One line so far: its beginning is kept, its end waits.
+    assert_eq!(values("good"), [Value::U32(1)]);
+    let numbers = transforms(&plant);
+    assert!(numbers.received >= 29, "{numbers:?}");
+    assert_eq!((numbers.held(), numbers.absorbed), (1, numbers.received - 2));
+    assert_eq!(plant.engine.shutdown(Duration::from_secs(5)).await, 0);
+    let end = u32::try_from(numbers.received).unwrap();
+    assert_eq!(values("good"), [Value::U32(1), Value::U32(end)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_edit_lets_out_what_waits_and_touches_nothing_that_stays() {
+    let mut plant = Plant::new(&[("good", Play::Good)]);
+    let door = || transformed("{name: d, swingingDoor: {deviation: \"0\"}}");
+    apply(&mut plant, &["good"], vec![door()]).await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    // The same again: the line goes on.
+    apply(&mut plant, &["good"], vec![door()]).await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!((values("good"), transforms(&plant).held()), (vec![Value::U32(1)], 1));
+    let last = u32::try_from(transforms(&plant).received).unwrap();
+    // Without transforms: what waited is out, and everything after it.
+    apply(&mut plant, &["good"], vec![transformed("")]).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let all = values("good");
+    assert_eq!(all[..3], [Value::U32(1), Value::U32(last), Value::U32(last + 1)]);
+    assert_eq!(transforms(&plant).held(), 0);
+    // The device goes: what waits of it is out.
+    apply(&mut plant, &["good"], vec![door()]).await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let before = transforms(&plant);
+    assert_eq!(before.held(), 1);
+    apply(&mut plant, &[], vec![door()]).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(transforms(&plant).held(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn time_closes_a_window_when_its_device_says_nothing() {
+    let mut plant = Plant::new(&[("hung", Play::Hang)]);
+    let count = transformed("{name: w, window: {everyMillis: 2000, functions: [Count]}}");
+    apply(&mut plant, &["hung"], vec![count]).await;
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert_eq!(values("hung"), [Value::I64(1)]);
+    let numbers = transforms(&plant);
+    assert_eq!((numbers.received, numbers.derived, numbers.absorbed), (1, 1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_device_turns_bad_through_transforms_that_absorb() {
+    let mut plant = Plant::new(&[("hung", Play::Hang)]);
+    let chain = "{name: c, onChange: {}}, {name: d, swingingDoor: {deviation: \"0\"}}";
+    apply(&mut plant, &["hung"], vec![transformed(chain)]).await;
+    tokio::time::sleep(DEADLINE * 2).await;
+    let statuses: Vec<_> = got("hung").iter().map(|g| g.2).collect();
+    assert_eq!(statuses, [StatusCode::GOOD, StatusCode::BAD_TIMEOUT]);
+    transforms(&plant);
+}

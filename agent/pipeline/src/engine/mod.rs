@@ -144,6 +144,7 @@ impl Engine {
         let pipelines: BTreeMap<_, _> =
             desired.pipelines.into_iter().map(|p| (p.key.clone(), p)).collect();
         self.stop_devices(&devices).await;
+        self.close_routes(&pipelines);
         self.apply_pipelines(&pipelines).await;
         // Routes before sessions: the first sample of a new device finds its pipelines.
         let to_start = self.place_devices(devices);
@@ -152,6 +153,18 @@ impl Engine {
             self.start_device(&key);
         }
         self.publish_view();
+    }
+
+    /// What waits in transforms that end goes to the store that it was meant for, while that is
+    /// there.
+    fn close_routes(&self, wanted: &BTreeMap<ObjectKey, Arc<Pipeline>>) {
+        let goes_on = |p: &Pipeline| {
+            let new = wanted.get(&p.key).filter(|new| new.mode == Mode::Running);
+            new.is_some_and(|new| new.transforms == p.transforms)
+        };
+        for running in self.devices.values() {
+            running.hub.close_routes(|pipeline| !goes_on(pipeline));
+        }
     }
 
     fn set_routes(&self) {
@@ -167,6 +180,8 @@ impl Engine {
             pipeline: running.pipeline.clone(),
             stream: running.stream.clone(),
             asking: devices.map(|d| d.hub.asked().clone()).collect(),
+            totals: running.totals.clone(),
+            transforms: None,
         }
     }
 
@@ -176,6 +191,7 @@ impl Engine {
     pub async fn shutdown(mut self, drain: Duration) -> u64 {
         let runs = self.devices.values_mut().filter_map(|d| d.run.take());
         join_all(runs.map(Run::stop)).await;
+        self.close_routes(&BTreeMap::new());
         let until = Instant::now() + drain;
         while self.perishable() > 0 && Instant::now() < until {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -212,8 +228,10 @@ impl Engine {
 
     /// Looks after what takes time: ends removed pipelines and sinks that have delivered
     /// everything or whose time is up (what those still hold is given up), opens the store when
-    /// that has become possible, takes the numbers for the rates. To be called from time to time.
+    /// that has become possible, takes the numbers for the rates, corrects times when the clock is
+    /// set at last. To be called from time to time.
     pub async fn tidy(&mut self) {
+        self.correct_clock();
         let now = Instant::now();
         let over = |(p, until): &(RunningPipeline, Instant)| p.buffered() == 0 || now >= *until;
         let keys: Vec<ObjectKey> =
@@ -237,6 +255,17 @@ impl Engine {
         }
     }
 
+    /// The clock was not set when the agent started, and is now.
+    fn correct_clock(&self) {
+        let Some(delta) = self.parts.clock.take_correction() else { return };
+        let (delta_seconds, now) = (delta as f64 / 1e9, self.parts.clock.now());
+        tracing::info!(delta_seconds, "Wall clock is set; the times before are corrected");
+        let leaving = self.leaving.values().map(|(p, _)| p);
+        for running in self.pipelines.values().chain(leaving) {
+            running.stream.correct_clock(delta, now);
+        }
+    }
+
     /// The store is open at last: pipelines that waited for it in memory go there, with what they
     /// hold.
     async fn bring_home(&mut self) {
@@ -252,6 +281,7 @@ impl Engine {
             };
             let (stream, None) = self.vault.stream(&pipeline) else { continue };
             let mut running = RunningPipeline::new(pipeline.clone(), stream, None);
+            running.totals = self.pipelines.get(&key).map(|p| p.totals.clone()).unwrap_or_default();
             let linger = self.linger_of(&running);
             running.apply(pipeline, linger, &self.parts, &self.windows).await;
             let Some(mut former) = self.pipelines.insert(key.clone(), running) else { continue };
@@ -339,6 +369,7 @@ impl Engine {
         self.devices.retain(|key, running| {
             let gone = !wanted.contains_key(key);
             if gone {
+                running.hub.close_routes(|_| true);
                 tracing::info!(device = %running.device.key, "Device was removed");
             }
             !gone
@@ -465,6 +496,7 @@ impl Engine {
             pipeline: p.pipeline.clone(),
             leaving,
             stream: p.stream.clone(),
+            totals: p.totals.clone(),
             displaced: p.displaced.clone(),
             stations: p.stations(),
         });

@@ -15,11 +15,14 @@ use super::run::Run;
 use crate::Windows;
 use crate::sink::{self, Station, Surroundings};
 use crate::stream::{Stream, Trouble};
+use crate::transform::Totals;
 
 /// See the module.
 pub(super) struct RunningPipeline {
     pub(super) pipeline: Arc<Pipeline>,
     pub(super) stream: Stream,
+    /// What its transforms did so far.
+    pub(super) totals: Arc<Totals>,
     /// Why it is in memory although it shall be on disk.
     pub(super) displaced: Option<Trouble>,
     sinks: BTreeMap<Arc<str>, RunningSink>,
@@ -40,7 +43,7 @@ pub(super) type Books = Vec<(Arc<str>, Ledger)>;
 impl RunningPipeline {
     pub(super) fn new(pipeline: Arc<Pipeline>, stream: Stream, displaced: Option<Trouble>) -> Self {
         let (sinks, leaving) = (BTreeMap::new(), BTreeMap::new());
-        Self { pipeline, stream, displaced, sinks, leaving }
+        Self { pipeline, stream, totals: Arc::default(), displaced, sinks, leaving }
     }
 
     /// Brings its sinks to what `pipeline` says. Returns the books of those that are gone: on
