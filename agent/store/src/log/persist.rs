@@ -34,8 +34,7 @@ impl Log {
         }
         let writer = &mut *writer;
         self.measure_rate(now);
-        // A position may speak of the end of the log, which then has to be one.
-        self.cut_tail(writer)?;
+        self.clear_end(writer)?;
         self.expire_segments(writer, now);
         self.persist_cursors(writer, |sink| sink.dirty)?;
         self.remove_settled(writer)?;
@@ -54,7 +53,7 @@ impl Log {
             }
             state.next
         };
-        self.cut_tail(&mut writer)?;
+        self.clear_end(&mut writer)?;
         writer.give_back()?;
         self.persist_meta(&mut writer, Some(next))
     }

@@ -81,7 +81,12 @@ impl Log {
         let in_work = |s: &Segment| Some(s.first.offset) == state.thinning;
         let stop = state.segments.iter().skip(start).position(in_work);
         let stop = stop.map_or(state.segments.len(), |ahead| start + ahead);
-        let visible = state.end_of_segment(stop.checked_sub(1).filter(|last| *last >= start)?);
+        let visible = if stop == state.segments.len() {
+            // With no segment left this tells the head that nothing is to be had below.
+            state.visible
+        } else {
+            state.end_of_segment(stop.checked_sub(1).filter(|last| *last >= start)?)
+        };
         let sink = state.sinks.get_mut(name)?;
         let (session, round, name) = (sink.session, sink.round, sink.cursor.name.clone());
         let head = sink.head(which)?;

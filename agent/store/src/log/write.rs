@@ -221,8 +221,18 @@ impl Log {
         super::feed::oldest(Some(max_age / 8), now)
     }
 
+    /// Removes what failed attempts and an unclean end have left behind the end of the log, so that
+    /// a position or a close may count on that end.
+    pub(super) fn clear_end(&self, writer: &mut Writer) -> io::Result<()> {
+        if !writer.litter.is_empty() {
+            self.clear_litter(writer)?;
+            self.shared.fs.sync_dir(&self.dir)?;
+        }
+        self.cut_tail(writer)
+    }
+
     /// Makes the segment that an unclean end has left end where its good frames end.
-    pub(super) fn cut_tail(&self, writer: &mut Writer) -> io::Result<()> {
+    fn cut_tail(&self, writer: &mut Writer) -> io::Result<()> {
         let Some(cut) = &writer.cut else { return Ok(()) };
         let file = self.shared.fs.open(&files::path(&self.dir, cut.first), Open::ReadWrite)?;
         let mut unsure = vec![0; usize::try_from(cut.end - cut.unsure_from).unwrap_or(0)];

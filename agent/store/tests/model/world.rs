@@ -628,6 +628,8 @@ impl World {
                 handle.add_sink(&name.into(), b"resumed", drain).map_err(|e| e.to_string())?;
                 if log.model.sinks.contains_key(name) {
                     log.model.attach(name, true);
+                } else if loss.rot {
+                    log.model.join_anywhere(name);
                 } else {
                     log.model.join(name);
                 }

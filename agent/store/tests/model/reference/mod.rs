@@ -189,6 +189,13 @@ impl Log {
         self.sinks.insert(name, Sink::joining(self.number, self.items.len()));
     }
 
+    /// A sink whose position has rotted starts where the log does: of it nothing is known.
+    pub fn join_anywhere(&mut self, name: &'static str) {
+        let mut sink = Sink::joining(0, 0);
+        sink.lose_track();
+        self.sinks.insert(name, sink);
+    }
+
     /// A sink is taken out of the pipeline, or put back.
     pub fn attach(&mut self, name: &str, attached: bool) {
         if let Some(sink) = self.sinks.get_mut(name) {
@@ -303,7 +310,9 @@ impl Log {
     /// Decides what was not committed by where the log ends after a start.
     fn find_end(&mut self, number: u64, loss: Loss) -> Verdict {
         let sure = if loss.unsynced { self.synced } else { self.items.len() };
-        let committed = self.items[..sure].iter().filter(|i| i.fate == Fate::Committed);
+        // A rotten record at the very end cannot be told from a torn write.
+        let is_sure = |i: &&Item| i.fate == Fate::Committed && !i.rotten;
+        let committed = self.items[..sure].iter().filter(is_sure);
         let committed = committed.map(|i| i.end).max().unwrap_or_default();
         ensure!(
             number >= committed || loss.rot,

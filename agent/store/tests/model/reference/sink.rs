@@ -108,6 +108,11 @@ impl Sink {
         self.first
     }
 
+    /// Nothing is known of its books from here on.
+    pub(super) fn lose_track(&mut self) {
+        self.vague = true;
+    }
+
     /// It is taken out of the pipeline: nothing from here on is for it.
     pub fn take_out(&mut self, number: u64, next: usize) {
         self.attached = false;
