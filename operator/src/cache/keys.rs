@@ -550,7 +550,7 @@ mod tests {
     fn a_service_account_that_is_made_again_concerns_its_agent_and_the_rollout_of_its_pool() {
         let cache = cache();
         let account = child::<ServiceAccount>(1, json!({}));
-        assert_eq!(keys(&cache, Event::Apply(account)), ["Agent ns/a1", "Pool ns/default"]);
+        assert_eq!(keys(&cache, Event::Apply(account)), ["Agent ns/a1", "AgentPool ns/default"]);
     }
 
     #[test]
