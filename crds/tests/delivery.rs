@@ -42,6 +42,7 @@ fn document(kind: Kind, name: &str, spec: Value) -> Document {
         uid: format!("uid-{name}"),
         generation: 7,
         labels: BTreeMap::from([("line".to_owned(), "melting".to_owned())]),
+        discard_backlog: false,
         spec,
     }
 }
@@ -352,6 +353,7 @@ proptest! {
             .enumerate()
             .map(|(i, spec)| Document {
                 labels: labels.clone(),
+                discard_backlog: false,
                 ..document(Kind::DeviceConnection, &format!("d{i}"), spec)
             })
             .collect();

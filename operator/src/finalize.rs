@@ -6,9 +6,6 @@
 use std::fmt;
 use std::time::Duration;
 
-/// Annotation of an Agent: give up what is not delivered.
-pub const DISCARD: &str = "lineside.dev/discard-backlog";
-
 /// How long to wait before looking again at what tells nobody when it changes.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 

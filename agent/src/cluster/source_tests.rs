@@ -29,6 +29,7 @@ pub fn device(name: &str, host: &str) -> Document {
         uid: format!("uid-{name}"),
         generation: 3,
         labels: BTreeMap::new(),
+        discard_backlog: false,
         spec: json!({
             "url": format!("modbus-tcp://{host}"),
             "points": [{"name": "p", "address": "coil:1"}],

@@ -24,6 +24,10 @@ pub const VERSION: &str = "v1alpha1";
 /// The `apiVersion` of every object.
 pub const API_VERSION: &str = "lineside.dev/v1alpha1";
 
+/// Annotation of a Pipeline or an Agent: what waits to be delivered when it is removed is given up
+/// at once, and counted.
+pub const DISCARD_BACKLOG: &str = "lineside.dev/discard-backlog";
+
 /// A kind of this API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub enum Kind {

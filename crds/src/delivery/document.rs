@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::api::{API_VERSION, Kind};
+use crate::api::{API_VERSION, DISCARD_BACKLOG, Kind};
 use crate::yaml::{self, WriteError};
 
 /// One object as it is delivered: what the user wrote, and which object of the cluster it is.
@@ -22,6 +22,8 @@ pub struct Document {
     pub generation: i64,
     /// Its labels; pipelines select devices by them.
     pub labels: BTreeMap<String, String>,
+    /// Whether [`crate::api::DISCARD_BACKLOG`] is set on it.
+    pub discard_backlog: bool,
     /// Its spec, with the defaults of the cluster filled in or not.
     pub spec: Value,
 }
@@ -47,6 +49,9 @@ impl Document {
             },
             "spec": self.spec,
         });
+        if self.discard_backlog {
+            value["metadata"]["annotations"] = json!({(DISCARD_BACKLOG): "true"});
+        }
         value.sort_all_objects();
         Ok(format!("---\n{}", yaml::write(&value)?))
     }

@@ -177,6 +177,9 @@ pub struct Pipeline {
     pub sinks: Vec<Sink>,
     /// How they are kept until delivered.
     pub store: Store,
+    /// When the pipeline is removed, what waits is given up at once
+    /// ([`crate::api::DISCARD_BACKLOG`]).
+    pub discard_backlog: bool,
 }
 
 /// One source of a pipeline: devices and the points of them.

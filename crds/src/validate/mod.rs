@@ -39,12 +39,20 @@ pub struct Meta {
     pub generation: Option<i64>,
     /// Labels.
     pub labels: BTreeMap<String, String>,
+    /// Whether [`crate::api::DISCARD_BACKLOG`] is set.
+    pub discard_backlog: bool,
+}
+
+/// Whether annotations ask to give up what waits.
+pub fn is_discarded(annotations: &BTreeMap<String, String>) -> bool {
+    annotations.get(crate::api::DISCARD_BACKLOG).is_some_and(|value| value == "true")
 }
 
 impl Meta {
     /// Metadata of an object that has nothing but a key.
     pub fn new(key: ObjectKey) -> Self {
-        Self { key, uid: None, generation: None, labels: BTreeMap::new() }
+        let (uid, generation, labels) = (None, None, BTreeMap::new());
+        Self { key, uid, generation, labels, discard_backlog: false }
     }
 }
 

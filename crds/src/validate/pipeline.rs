@@ -43,6 +43,7 @@ pub(super) fn judge(meta: &Meta, spec: &PipelineSpec) -> Judged<Pipeline> {
         transforms,
         sinks,
         store,
+        discard_backlog: meta.discard_backlog,
     });
     Judged { object, findings }
 }

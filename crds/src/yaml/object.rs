@@ -12,7 +12,7 @@ use crate::labels::{is_label_key, is_label_value, is_subdomain};
 use crate::model::ObjectKey;
 use crate::schema::check;
 use crate::suggest::{did_you_mean, shown, suggest};
-use crate::validate::{self, Meta};
+use crate::validate::{self, Meta, is_discarded};
 
 /// Fills a document from its value.
 pub(super) fn load(document: &mut LoadedDocument, value: &Value) {
@@ -130,14 +130,11 @@ fn metadata(
         let message = format!("{:?} is no namespace (small letters, digits, -)", shown(namespace));
         found.push(Diagnostic::new(Code::InvalidName, at.key("namespace"), message));
     }
-    let labels: BTreeMap<String, String> = checked
-        .repaired
-        .get("labels")
-        .and_then(Value::as_object)
-        .into_iter()
-        .flatten()
-        .filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned())))
-        .collect();
+    let map = |key: &str| -> BTreeMap<String, String> {
+        let found = checked.repaired.get(key).and_then(Value::as_object).into_iter().flatten();
+        found.filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned()))).collect()
+    };
+    let labels = map("labels");
     for (key, value) in &labels {
         if !is_label_key(key) || !is_label_value(value) {
             let message = format!("{}: {} is no label", shown(key), shown(value));
@@ -150,6 +147,7 @@ fn metadata(
         uid: text("uid").map(str::to_owned),
         generation: checked.repaired.get("generation").and_then(Value::as_i64),
         labels,
+        discard_backlog: is_discarded(&map("annotations")),
     })
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use lineside_crds::api::Kind;
+use lineside_crds::api::{DISCARD_BACKLOG, Kind};
 use lineside_crds::delivery::{Document, UnpackError, unpack};
 use lineside_crds::yaml;
 use serde_json::Value;
@@ -85,6 +85,10 @@ fn document(value: Value) -> Option<Document> {
             .flatten()
             .filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned())))
             .collect(),
+        discard_backlog: value
+            .pointer("/metadata/annotations")
+            .and_then(|annotations| annotations.get(DISCARD_BACKLOG)?.as_str())
+            .is_some_and(|value| value == "true"),
         spec: value.pointer("/spec")?.clone(),
     })
 }

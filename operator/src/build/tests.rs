@@ -52,6 +52,7 @@ fn objects() -> BTreeMap<(Kind, String), Document> {
             uid: text(&meta["uid"]),
             generation: meta["generation"].as_i64().expect("a generation"),
             labels: labels.map(|(k, v)| (k.clone(), text(v))).collect(),
+            discard_backlog: false,
             spec: value["spec"].clone(),
         };
         ((kind, document.name.clone()), document)

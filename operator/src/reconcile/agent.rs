@@ -10,6 +10,7 @@ use lineside_crds::api::Kind;
 use lineside_crds::api::agent::Agent;
 use lineside_crds::delivery::{Document, SHARDS_MOST};
 use lineside_crds::diagnostics::Code;
+use lineside_crds::validate::is_discarded;
 use serde_json::json;
 use tracing::{info, warn};
 
@@ -192,6 +193,7 @@ impl Reconciler {
                 uid: meta.uid.clone().unwrap_or_default(),
                 generation: meta.generation.unwrap_or_default(),
                 labels: meta.labels.clone().unwrap_or_default(),
+                discard_backlog: meta.annotations.as_ref().is_some_and(is_discarded),
                 spec,
             })
         };

@@ -7,6 +7,7 @@ use kube::{Resource, ResourceExt};
 use lineside_crds::api::agent::Agent;
 use lineside_crds::api::status::{ConditionStatus, condition};
 use lineside_crds::diagnostics::Code;
+use lineside_crds::validate::is_discarded;
 use serde_json::json;
 
 use super::{Failure, Reconciler};
@@ -14,7 +15,7 @@ use crate::FINALIZER;
 use crate::apply::ApplyError;
 use crate::cache::Guarded;
 use crate::events::Told;
-use crate::finalize::{self, DISCARD, Decision, Facts, Release};
+use crate::finalize::{self, Decision, Facts, Release};
 use crate::placement::NodeFacts;
 use crate::placement::halted::runs_nothing;
 
@@ -58,7 +59,7 @@ impl Reconciler {
         Ok(Facts {
             drained: condition(conditions, "Drained")
                 .is_some_and(|c| c.status == ConditionStatus::True),
-            discard: agent.annotations().get(DISCARD).is_some_and(|value| value == "true"),
+            discard: is_discarded(agent.annotations()),
             node_gone: node.as_ref().is_none_or(NodeFacts::out_of_service),
             namespace_terminating: self.writer.is_terminating(namespace).await?,
             never_ran: !ran && runs_nothing(pod.as_deref(), node_ready, ran),

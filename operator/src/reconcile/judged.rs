@@ -9,7 +9,9 @@ use lineside_crds::api::device::DeviceConnection;
 use lineside_crds::api::pipeline::Pipeline;
 use lineside_crds::diagnostics::Diagnostic;
 use lineside_crds::model::{self, ObjectKey};
-use lineside_crds::validate::{Meta, validate_agent_pool, validate_device, validate_pipeline};
+use lineside_crds::validate::{
+    Meta, is_discarded, validate_agent_pool, validate_device, validate_pipeline,
+};
 
 use crate::cache::Id;
 
@@ -66,6 +68,7 @@ pub fn meta<K: Resource>(object: &K) -> Meta {
         uid: object.uid(),
         generation: object.meta().generation,
         labels: object.labels().clone(),
+        discard_backlog: is_discarded(object.annotations()),
     }
 }
 

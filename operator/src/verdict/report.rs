@@ -84,6 +84,10 @@ impl Said<'_> {
             Code::DeviceOff.reason(),
             Code::StoreFull.reason(),
             Code::StoreExpired.reason(),
+            Code::StoreDiskFull.reason(),
+            Code::StoreReadOnly.reason(),
+            Code::StoreDiskFailed.reason(),
+            Code::StoreUnavailable.reason(),
         ];
         words.contains(&self.reason) || (some_good && self.reason == Code::Flapping.reason())
     }

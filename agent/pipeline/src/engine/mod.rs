@@ -442,16 +442,25 @@ impl Engine {
             .collect();
         let gone: Vec<_> = gone.iter().filter_map(|key| self.pipelines.remove(key)).collect();
         let (later, now): (Vec<_>, Vec<_>) = gone.into_iter().partition(|p| {
-            !self.linger_of(p).is_zero() && p.pipeline.mode == Mode::Running && p.buffered() > 0
+            !self.linger_of(p).is_zero()
+                && !p.pipeline.discard_backlog
+                && (p.pipeline.mode == Mode::Running || p.stream.is_on_disk())
+                && p.buffered() > 0
         });
         self.end(now.into_iter()).await;
-        for pipeline in later {
+        for mut pipeline in later {
             let key = pipeline.pipeline.key.clone();
             tracing::info!(
                 pipeline = %key, samples = pipeline.buffered(),
                 "Pipeline is removed once it has delivered what it holds"
             );
-            let until = Instant::now() + self.linger_of(&pipeline);
+            let linger = self.linger_of(&pipeline);
+            if pipeline.pipeline.mode == Mode::Suspended {
+                // Nobody can say any more that it shall run.
+                let runs = Pipeline { mode: Mode::Running, ..(*pipeline.pipeline).clone() };
+                pipeline.apply(Arc::new(runs), linger, &self.parts, &self.windows).await;
+            }
+            let until = Instant::now() + linger;
             // Of two former ones, the older has had its time.
             if let Some((older, _)) = self.leaving.insert(key, (pipeline, until)) {
                 self.end(std::iter::once(older)).await;

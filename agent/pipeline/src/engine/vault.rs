@@ -145,6 +145,7 @@ pub(super) fn orphan(log: &LogInfo) -> Pipeline {
             max_age: None,
             overflow: Overflow::DropNewest,
         },
+        discard_backlog: false,
     }
 }
 
