@@ -116,7 +116,10 @@ impl Route {
     }
 
     fn capture(&self, batch: Arc<Batch>, captured_at: UnixNanos, receipt: impl FnOnce() -> Part) {
-        let gap_from = || Asking::earliest(self.asking.iter().map(|asking| &**asking));
+        let gap_from = || {
+            let asked = Asking::earliest(self.asking.iter().map(|asking| &**asking));
+            asked.into_iter().chain(self.totals.waiting_since()).min()
+        };
         self.stream.append(batch, captured_at, gap_from, receipt);
     }
 }

@@ -15,13 +15,16 @@ pub(super) struct Lane {
     /// Of what is held.
     pub(super) epoch: u64,
     pub(super) time_quality: TimeQuality,
+    /// When it began, or began anew: what came before was not seen.
+    pub(super) since: UnixNanos,
     /// When it was last used, by the chain's count.
     pub(super) used: u64,
 }
 
 impl Lane {
     pub(super) fn new(transforms: &[Transform], batch: &Batch) -> Self {
-        Self::of(transforms, batch.origin(), batch.epoch, batch.time_quality)
+        let since = begin(batch);
+        Self { since, ..Self::of(transforms, batch.origin(), batch.epoch, batch.time_quality) }
     }
 
     pub(super) fn of(
@@ -31,7 +34,7 @@ impl Lane {
         time_quality: TimeQuality,
     ) -> Self {
         let plan = plan(transforms, source);
-        Self { source: source.clone(), plan, epoch, time_quality, used: 0 }
+        Self { source: source.clone(), plan, epoch, time_quality, since: 0, used: 0 }
     }
 
     pub(super) fn problems(&self) -> &[String] {
@@ -64,6 +67,7 @@ impl Lane {
         if now != (self.epoch, self.time_quality) {
             self.end(numbers, out);
             (self.epoch, self.time_quality) = now;
+            self.since = begin(batch);
         }
         let origin = batch.origin();
         if Arc::ptr_eq(&self.source, origin) {
@@ -133,6 +137,11 @@ impl Lane {
         self.plan.steps.iter().map(Step::held).sum()
     }
 
+    /// See [`Step::waiting_since`].
+    pub(super) fn waiting_since(&self) -> Option<UnixNanos> {
+        self.plan.steps.iter().filter_map(Step::waiting_since).min()
+    }
+
     fn flow(
         &mut self,
         capacity: usize,
@@ -142,10 +151,15 @@ impl Lane {
     ) {
         let origin = self.plan.output.clone();
         let made = Batch::with_capacity(origin, self.epoch, self.time_quality, capacity);
-        let mut flow = Flow { device: &self.source.path, numbers, out: made };
+        let mut flow = Flow { device: &self.source.path, numbers, since: self.since, out: made };
         work(&mut flow, &mut self.plan.steps);
         if !flow.out.is_empty() {
             out.push(Arc::new(flow.out));
         }
     }
+}
+
+/// When the first sample of a batch came.
+fn begin(batch: &Batch) -> UnixNanos {
+    batch.get(0).map_or(UnixNanos::MIN, |sample| sample.agent_time)
 }

@@ -143,6 +143,12 @@ impl Chain {
         self.lanes.values().map(Lane::held).sum()
     }
 
+    /// When the oldest sample came of which something waits: held, or in an open window. It would
+    /// be lost with the process.
+    pub fn waiting_since(&self) -> Option<UnixNanos> {
+        self.lanes.values().filter_map(Lane::waiting_since).min()
+    }
+
     /// What the transforms leave as it is because names do not allow it, for people; each is
     /// given once.
     pub fn take_problems(&mut self) -> Vec<String> {

@@ -4,7 +4,7 @@
 //! ```text
 //! version u8 | fingerprint of the transforms u64 | lanes u32
 //! lane: origin (namespace, name, learned?, points, location), epoch u64, time quality u8,
-//!       then for each step that remembers: entries u32, each track u32 and its memory
+//!       begin i64, then for each step that remembers: entries u32, each track u32 and its memory
 //! ```
 //!
 //! A lane carries its origin: a device that has other points after the restart lets out what
@@ -104,6 +104,7 @@ fn write_lane(writer: &mut Writer, lane: &Lane) {
     source.location.iter().for_each(|level| writer.text(level));
     writer.u64(lane.epoch);
     writer.bool(lane.time_quality == TimeQuality::Synced);
+    writer.i64(lane.since);
     for step in lane.steps() {
         match &step.work {
             Work::Deadband { last, .. } | Work::OnChange { last, .. } => {
@@ -137,7 +138,9 @@ fn read_lane(reader: &mut Reader<'_>, transforms: &[Transform]) -> Result<Lane, 
         true => TimeQuality::Synced,
         false => TimeQuality::Unsynced,
     };
+    let since = reader.i64()?;
     let mut lane = Lane::of(transforms, &source, epoch, time_quality);
+    lane.since = since;
     let tracks = lane.tracks();
     for Step { work, .. } in lane.steps_mut() {
         match work {

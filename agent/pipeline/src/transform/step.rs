@@ -68,6 +68,8 @@ pub(super) struct Results {
 pub(super) struct Flow<'a> {
     pub device: &'a Arc<str>,
     pub numbers: &'a mut Numbers,
+    /// What came before was not seen.
+    pub since: UnixNanos,
     pub out: Batch,
 }
 
@@ -108,7 +110,8 @@ impl Flow<'_> {
                     }
                 },
                 Work::Window { every, results, windows } => {
-                    let closed = windows.get_mut(track).and_then(|w| w.take(&sample, *every));
+                    let closed =
+                        windows.get_mut(track).and_then(|w| w.take(&sample, *every, self.since));
                     self.numbers.absorbed += 1;
                     if let Some(open) = closed {
                         self.results(steps, results, track, &open);
@@ -234,6 +237,19 @@ impl Step {
                 doors.iter().filter(|door| door.held.is_some()).count() as u64
             }
             _ => 0,
+        }
+    }
+
+    /// When the oldest sample came of which something waits in it.
+    pub(super) fn waiting_since(&self) -> Option<UnixNanos> {
+        match &self.work {
+            Work::SwingingDoor { doors, .. } => {
+                doors.iter().filter_map(|door| door.held.as_ref()).map(|s| s.agent_time).min()
+            }
+            Work::Window { windows, .. } => {
+                windows.iter().filter_map(|w| w.open.as_ref()).map(|open| open.first_seen).min()
+            }
+            _ => None,
         }
     }
 

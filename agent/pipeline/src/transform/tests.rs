@@ -251,7 +251,7 @@ fn what_waits_goes_out_as_what_it_was_when_the_device_changes() {
     let held = || {
         let mut chain = chain(yaml);
         chain.apply(&batch(&before, vec![good(0, 1, 1.0), good(0, 2, 1.0)]));
-        assert_eq!(chain.held(), 1);
+        assert_eq!((chain.held(), chain.waiting_since()), (1, Some(2 * SECOND)));
         chain
     };
     // Other points, another owner, other times: each ends what is open.
@@ -273,6 +273,7 @@ fn what_waits_goes_out_as_what_it_was_when_the_device_changes() {
     assert!(chain.apply(&batch(&origin(&["a"]), vec![good(0, 3, 1.0)])).is_empty());
     let closed = seen(&chain.close());
     assert_eq!((closed.len(), closed[0].4 / SECOND), (1, 3));
+    assert_eq!(chain.waiting_since(), None);
     assert_balanced(&chain);
 }
 

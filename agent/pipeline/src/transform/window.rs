@@ -50,8 +50,9 @@ pub(super) struct Numbers {
 }
 
 impl Window {
-    /// Takes a sample in; the span that it closes, if it does.
-    pub(super) fn take(&mut self, sample: &Sample, every: i64) -> Option<Open> {
+    /// Takes a sample in; the span that it closes, if it does. What came before `since` was not
+    /// seen here.
+    pub(super) fn take(&mut self, sample: &Sample, every: i64, since: UnixNanos) -> Option<Open> {
         let time = sample.time();
         let start = time.saturating_sub(time.rem_euclid(every));
         let before = |span: UnixNanos| start == span.saturating_sub(every);
@@ -71,6 +72,7 @@ impl Window {
         let closed = self.open.take();
         self.closed = closed.as_ref().map(|open| open.start).or(self.closed);
         let mut open = Open::new(start, sample.agent_time);
+        open.incomplete = start < since;
         open.add(sample);
         self.open = Some(open);
         closed
@@ -85,9 +87,10 @@ impl Window {
         self.close()
     }
 
-    /// The open span before its time is over.
+    /// The open span before its time is over. What still comes of it makes a second result.
     pub(super) fn end(&mut self) -> Option<Open> {
-        let mut open = self.close()?;
+        self.closed = None;
+        let mut open = self.open.take()?;
         open.incomplete = true;
         Some(open)
     }
@@ -215,7 +218,7 @@ mod tests {
     fn closed(samples: &[Sample]) -> Open {
         let mut window = Window::default();
         for sample in samples {
-            assert_eq!(window.take(sample, MINUTE), None);
+            assert_eq!(window.take(sample, MINUTE, 0), None);
         }
         window.due(1000 * SECOND, MINUTE).unwrap()
     }
@@ -258,30 +261,47 @@ mod tests {
     #[test]
     fn a_sample_that_is_too_late_makes_the_open_span_uncertain() {
         let mut window = Window::default();
-        window.take(&good(59, 1.0), MINUTE);
-        assert!(window.take(&good(61, 2.0), MINUTE).is_some());
-        assert_eq!(window.take(&good(58, 9.0), MINUTE), None);
+        window.take(&good(59, 1.0), MINUTE, 0);
+        assert!(window.take(&good(61, 2.0), MINUTE, 0).is_some());
+        assert_eq!(window.take(&good(58, 9.0), MINUTE, 0), None);
         let open = window.due(1000 * SECOND, MINUTE).unwrap();
         let wanted = (Value::F64(2.0), StatusCode::UNCERTAIN_DATA_SUB_NORMAL);
         assert_eq!(open.result(WindowFunction::Max), wanted);
         // The span was closed by time: nothing more is let into it.
-        assert_eq!(window.take(&good(119, 9.0), MINUTE), None);
+        assert_eq!(window.take(&good(119, 9.0), MINUTE, 0), None);
         assert_eq!(window.open, None);
     }
 
     #[test]
     fn a_clock_that_was_set_back_costs_one_span_at_most() {
         let mut window = Window::default();
-        window.take(&good(3600, 1.0), MINUTE);
-        assert!(window.take(&good(0, 2.0), MINUTE).is_some());
-        assert_eq!(window.take(&good(1, 3.0), MINUTE), None);
+        window.take(&good(3600, 1.0), MINUTE, 0);
+        assert!(window.take(&good(0, 2.0), MINUTE, 0).is_some());
+        assert_eq!(window.take(&good(1, 3.0), MINUTE, 0), None);
         assert_eq!(window.open.map(|open| open.good), Some(2));
+    }
+
+    #[test]
+    fn a_span_of_which_only_a_part_was_seen_is_uncertain() {
+        let mut window = Window::default();
+        let status = |open: Option<Open>| open.map(|open| open.result(WindowFunction::Last).1);
+        // The agent starts within a span.
+        window.take(&good(90, 1.0), MINUTE, 90 * SECOND);
+        let first = window.take(&good(120, 2.0), MINUTE, 90 * SECOND);
+        assert_eq!(status(first), Some(StatusCode::UNCERTAIN_DATA_SUB_NORMAL));
+        // It is cut, and what comes of it after that is not lost.
+        let cut = window.end();
+        assert_eq!(status(cut), Some(StatusCode::UNCERTAIN_DATA_SUB_NORMAL));
+        window.take(&good(150, 3.0), MINUTE, 150 * SECOND);
+        let second = window.take(&good(180, 4.0), MINUTE, 150 * SECOND);
+        assert_eq!(status(second), Some(StatusCode::UNCERTAIN_DATA_SUB_NORMAL));
+        assert_eq!(status(window.due(1000 * SECOND, MINUTE)), Some(StatusCode::GOOD));
     }
 
     #[test]
     fn a_span_is_closed_by_time_when_nothing_comes() {
         let mut window = Window::default();
-        window.take(&good(30, 1.0), MINUTE);
+        window.take(&good(30, 1.0), MINUTE, 0);
         assert_eq!(window.due(90 * SECOND, MINUTE), None);
         assert!(window.due(91 * SECOND, MINUTE).is_some());
     }
