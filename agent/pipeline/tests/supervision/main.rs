@@ -8,8 +8,11 @@
     reason = "all of it is test code, also the functions the tests share"
 )]
 
+mod durable;
+
 use std::collections::BTreeMap;
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -196,6 +199,10 @@ struct Plant {
 
 impl Plant {
     fn new(plays: &[(&str, Play)]) -> Self {
+        Self::with_store(plays, None)
+    }
+
+    fn with_store(plays: &[(&str, Play)], store: Option<PathBuf>) -> Self {
         let driver = Arc::new(Scripted::default());
         for (name, play) in plays {
             driver.plays.lock().unwrap().insert((*name).into(), *play);
@@ -207,7 +214,7 @@ impl Plant {
             make_sink: collector,
             agent_uid: "uid".into(),
             agent: "agent".into(),
-            store: None,
+            store,
         });
         Self { driver, engine }
     }
@@ -236,10 +243,16 @@ fn device(name: &str) -> Device {
 }
 
 fn pipeline() -> Pipeline {
-    let yaml = "apiVersion: lineside.dev/v1alpha1\nkind: Pipeline\nmetadata: {name: p}\nspec:\n  \
-                sources: [{name: all, devices: {}}]\n  sinks: [{name: s, mqtt: {url: \"mqtt://h\"}}]\n  \
-                store: {durability: Memory}\n";
-    match load_text("test", yaml).remove(0).object {
+    pipeline_with("", "Memory")
+}
+
+fn pipeline_with(annotations: &str, durability: &str) -> Pipeline {
+    let yaml = format!(
+        "apiVersion: lineside.dev/v1alpha1\nkind: Pipeline\nmetadata: {{name: p, annotations: \
+         {{{annotations}}}}}\nspec:\n  sources: [{{name: all, devices: {{}}}}]\n  sinks: [{{name: s, \
+         mqtt: {{url: \"mqtt://h\"}}}}]\n  store: {{durability: {durability}}}\n"
+    );
+    match load_text("test", &yaml).remove(0).object {
         Some(Object::Pipeline(pipeline)) => pipeline,
         other => panic!("{other:?}"),
     }
