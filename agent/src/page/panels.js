@@ -172,8 +172,7 @@ class PipelineRow {
     const suspended = pipeline.mode === "Suspended" ? " (suspended)" : "";
     text(this.#name, (pipeline.namespace === "default" ? pipeline.name : key(pipeline)) + suspended);
     text(this.#captured, `${count(pipeline.captured)} captured`);
-    const { bytes: used, limitBytes } = pipeline.store;
-    text(this.#store, `store ${bytes(used)} of ${bytes(limitBytes)}`);
+    text(this.#store, storeWords(pipeline.store));
     this.#known = pipeline.health;
     attr(this.node, "data-health", pipeline.health);
     text(this.#health, pipeline.health);
@@ -185,6 +184,15 @@ class PipelineRow {
     text(this.#health, `was ${this.#known}`);
     for (const row of this.#sinks.values()) row.lost();
   }
+}
+
+/** Where what waits is, how much of it there may be, and of which times there is nothing. */
+function storeWords({ bytes: used, limitBytes, durability, state, fullInSeconds, gaps }) {
+  const memory = durability === "Memory" || state !== "Full";
+  const parts = [`${memory ? "in memory" : "on disk"} ${bytes(used)} of ${bytes(limitBytes)}`];
+  if (fullInSeconds !== null && fullInSeconds < 24 * 3600) parts.push(`full in ${span(fullInSeconds * 1000)}`);
+  if (gaps.length > 0) parts.push(`${plural(gaps.length, "gap")}, the newest until ${clock(gaps[gaps.length - 1].to)}`);
+  return parts.join(" · ");
 }
 
 /** What is wrong with something, and what to do. */
@@ -224,12 +232,12 @@ class SinkRow {
 
   constructor(sink) {
     this.#mark = shape(sink.health);
-    for (const name of ["name", "endpoint", "health", "connected", "delivered", "buffered", "lag", "dropped"]) {
+    for (const name of ["name", "endpoint", "health", "connected", "delivered", "buffered", "lag", "dead", "dropped"]) {
       this.#f[name] = el("span", { "data-field": name, class: name });
     }
     const f = this.#f;
-    const facts = ["delivered", "buffered", "lag", "dropped"].map((name) =>
-      el("div", {}, el("dt", {}, name === "buffered" ? "waiting" : name), el("dd", {}, f[name])),
+    const facts = ["delivered", "buffered", "lag", "dead", "dropped"].map((name) =>
+      el("div", {}, el("dt", {}, { buffered: "waiting", dead: "dead letters" }[name] ?? name), el("dd", {}, f[name])),
     );
     this.node = el(
       "li",
@@ -251,7 +259,10 @@ class SinkRow {
     text(f.connected, sink.connected ? "connected" : "not connected");
     text(f.delivered, count(sink.delivered));
     text(f.buffered, count(sink.buffered));
-    text(f.lag, span((sink.lagSeconds ?? 0) * 1000));
+    const end = sink.buffered > 0 && sink.lagSeconds > 10 ? sink.caughtUpInSeconds : null;
+    text(f.lag, span((sink.lagSeconds ?? 0) * 1000) + (end === null ? "" : `, caught up in ${span(end * 1000)}`));
+    text(f.dead, count(sink.deadLettered));
+    attr(f.dead, "data-some", sink.deadLettered > 0 ? "yes" : null);
     const drops = Object.entries(sink.dropped ?? {}).map(([reason, n]) => `${count(n)} ${reason}`);
     text(f.dropped, drops.join(", ") || "0");
     attr(f.dropped, "data-some", drops.length > 0 ? "yes" : null);
