@@ -1,5 +1,5 @@
 //! Definitions: origins (a device and its point names) by number, so that a record names its
-//! origin in a byte or two. Pure.
+//! origin in a few bytes. Pure.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,6 +8,21 @@ use lineside_core::Origin;
 use lineside_crds::model::ObjectKey;
 
 use crate::fields::{BadField, Reader, put_block, put_varint};
+
+/// What a record names its origin by. The checksum binds the two: a number that is given again
+/// because its definition cannot be read any more does not give old records a new origin.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct DefinitionId {
+    pub(crate) number: u32,
+    /// Of the definition's payload.
+    pub(crate) check: u32,
+}
+
+impl DefinitionId {
+    pub(crate) fn new(number: u32, payload: &[u8]) -> Self {
+        Self { number, check: crc32fast::hash(payload) }
+    }
+}
 
 /// Appends an origin to `out`.
 pub(crate) fn encode(origin: &Origin, out: &mut Vec<u8>) {
@@ -64,28 +79,30 @@ fn same(a: &Origin, b: &Origin) -> bool {
 /// The definitions of a log that are in use.
 #[derive(Debug, Default)]
 pub(crate) struct Definitions {
-    by_number: HashMap<u32, Arc<Origin>>,
-    by_path: HashMap<Arc<str>, Vec<u32>>,
+    origins: HashMap<DefinitionId, Arc<Origin>>,
+    by_path: HashMap<Arc<str>, Vec<DefinitionId>>,
     next: u32,
 }
 
 impl Definitions {
-    /// The number of an origin, and whether it was given just now.
-    pub(crate) fn number(&mut self, origin: &Arc<Origin>) -> (u32, bool) {
-        let numbers = self.by_path.entry(origin.path.clone()).or_default();
+    /// What names an origin, given just now if need be.
+    pub(crate) fn name(&mut self, origin: &Arc<Origin>) -> DefinitionId {
+        let known = self.by_path.entry(origin.path.clone()).or_default();
         // Newest first: that is what the device has now. Nearly always it is the very same one.
-        for number in numbers.iter().rev() {
-            if let Some(known) = self.by_number.get(number)
-                && (Arc::ptr_eq(known, origin) || same(known, origin))
+        for id in known.iter().rev() {
+            if let Some(one) = self.origins.get(id)
+                && (Arc::ptr_eq(one, origin) || same(one, origin))
             {
-                return (*number, false);
+                return *id;
             }
         }
-        let number = self.next;
+        let mut payload = Vec::new();
+        encode(origin, &mut payload);
+        let id = DefinitionId::new(self.next, &payload);
         self.next += 1;
-        numbers.push(number);
-        self.by_number.insert(number, origin.clone());
-        (number, true)
+        known.push(id);
+        self.origins.insert(id, origin.clone());
+        id
     }
 
     /// Numbers below this are never given again.
@@ -93,17 +110,17 @@ impl Definitions {
         self.next = self.next.max(next);
     }
 
-    pub(crate) fn get(&self, number: u32) -> Option<&Arc<Origin>> {
-        self.by_number.get(&number)
+    pub(crate) fn get(&self, id: DefinitionId) -> Option<&Arc<Origin>> {
+        self.origins.get(&id)
     }
 
     /// Forgets all but those for which `keep` says true.
-    pub(crate) fn retain(&mut self, mut keep: impl FnMut(u32) -> bool) {
-        self.by_number.retain(|number, _| keep(*number));
-        let by_number = &self.by_number;
-        self.by_path.retain(|_, numbers| {
-            numbers.retain(|n| by_number.contains_key(n));
-            !numbers.is_empty()
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(DefinitionId) -> bool) {
+        self.origins.retain(|id, _| keep(*id));
+        let origins = &self.origins;
+        self.by_path.retain(|_, known| {
+            known.retain(|id| origins.contains_key(id));
+            !known.is_empty()
         });
     }
 }
@@ -134,12 +151,14 @@ mod tests {
     #[test]
     fn equal_origins_share_a_number_and_others_get_a_new_one() {
         let mut all = Definitions::default();
-        assert_eq!(all.number(&origin(&["a"])), (0, true));
-        assert_eq!(all.number(&origin(&["a"])), (0, false));
-        assert_eq!(all.number(&origin(&["a", "b"])), (1, true));
-        assert_eq!(all.number(&origin(&["a"])), (0, false));
-        all.retain(|number| number == 1);
-        assert_eq!(all.number(&origin(&["a"])), (2, true), "a number is never given again");
+        let first = all.name(&origin(&["a"]));
+        assert_eq!((first.number, all.name(&origin(&["a"]))), (0, first));
+        let second = all.name(&origin(&["a", "b"]));
+        assert_eq!((second.number, all.name(&origin(&["a"]))), (1, first));
+        assert_ne!(first.check, second.check);
+        all.retain(|id| id == second);
+        assert_eq!(all.name(&origin(&["a"])).number, 2, "a number is never given again");
+        assert!(all.get(first).is_none(), "what is forgotten is gone");
     }
 
     proptest! {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use lineside_core::{Batch, UnixNanos};
 
+use crate::definition::DefinitionId;
 use crate::frame::{self, Kind};
 use crate::ledger::DropReason;
 use crate::settled::Place;
@@ -51,8 +52,8 @@ pub(crate) struct Pending {
     pub(crate) kind: Kind,
     pub(crate) flags: u8,
     pub(crate) payload: Arc<Vec<u8>>,
-    /// Number of the origin of a batch.
-    pub(crate) definition: u32,
+    /// The origin of a batch.
+    pub(crate) definition: DefinitionId,
     /// Start of the oldest request without an answer; `None` = that of the commit.
     pub(crate) gap_from: Option<UnixNanos>,
     pub(crate) receipt: Option<Receipt>,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use lineside_core::{Batch, UnixNanos};
 
 use crate::codec::{self, Encoded, Preamble};
-use crate::definition;
+use crate::definition::{self, DefinitionId};
 use crate::fields::{BadField, Reader, put_block, put_varint};
 use crate::frame::{Header, Kind, Seal};
 use crate::settled::Place;
@@ -36,7 +36,7 @@ pub(crate) fn encode(
     put_block(&mut payload, why.code.as_bytes());
     put_block(&mut payload, why.message.as_bytes());
     definition::encode(batch.origin(), &mut payload);
-    codec::encode(batch, Preamble { definition: 0, era: 0 }, &mut payload);
+    codec::encode(batch, Preamble { definition: DefinitionId::default(), era: 0 }, &mut payload);
     let mut frame = Vec::new();
     seal.put(
         &mut frame,

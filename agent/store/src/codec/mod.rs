@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use lineside_core::{Batch, Origin, Sample, StatusCode, TimeQuality, UnixNanos, Value};
 
+use crate::definition::DefinitionId;
 use crate::fields::{BadField, Reader, put_varint};
 
 /// Most samples of one record: what a reader allocates before it has seen a value is bounded by
@@ -23,15 +24,16 @@ pub(crate) const MAX_SAMPLES: usize = 1 << 20;
 /// What a payload says before its columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Preamble {
-    /// Number of the origin in the definitions.
-    pub(crate) definition: u32,
+    /// The origin, in the definitions.
+    pub(crate) definition: DefinitionId,
     /// Which clock the times are of; see the clock corrections of the log.
     pub(crate) era: u32,
 }
 
 /// Appends the payload of `batch` to `out`.
 pub(crate) fn encode(batch: &Batch, preamble: Preamble, out: &mut Vec<u8>) {
-    put_varint(out, u64::from(preamble.definition));
+    put_varint(out, u64::from(preamble.definition.number));
+    out.extend_from_slice(&preamble.definition.check.to_le_bytes());
     put_varint(out, batch.epoch);
     put_varint(out, u64::from(preamble.era));
     out.push(match batch.time_quality {
@@ -57,7 +59,8 @@ impl<'a> Encoded<'a> {
     /// Reads what comes before the columns.
     pub(crate) fn new(payload: &'a [u8]) -> Result<Self, BadField> {
         let mut reader = Reader(payload);
-        let definition = reader.small("definition")?;
+        let number = reader.small("definition")?;
+        let definition = DefinitionId { number, check: reader.u32("definition")? };
         let epoch = reader.varint("epoch")?;
         let era = reader.small("era")?;
         let quality = match reader.u8("time quality")? {

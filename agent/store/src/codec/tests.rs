@@ -8,11 +8,15 @@ fn origin() -> Arc<Origin> {
     Arc::new(Origin::new(key, None, Vec::new().into(), Vec::new().into()))
 }
 
+fn preamble(number: u32, era: u32) -> Preamble {
+    Preamble { definition: DefinitionId { number, check: 0xABCD }, era }
+}
+
 fn round_trip(batch: &Batch, correction: Option<i64>) -> Batch {
     let mut bytes = Vec::new();
-    encode(batch, Preamble { definition: 7, era: 2 }, &mut bytes);
+    encode(batch, preamble(7, 2), &mut bytes);
     let encoded = Encoded::new(&bytes).unwrap();
-    assert_eq!(encoded.preamble, Preamble { definition: 7, era: 2 });
+    assert_eq!(encoded.preamble, preamble(7, 2));
     encoded.batch(batch.len(), origin(), correction).unwrap()
 }
 
@@ -108,7 +112,7 @@ proptest! {
     #[test]
     fn a_changed_byte_never_panics(batch in any_batch(), at: prop::sample::Index, byte: u8) {
         let mut bytes = Vec::new();
-        encode(&batch, Preamble { definition: 0, era: 0 }, &mut bytes);
+        encode(&batch, preamble(0, 0), &mut bytes);
         let at = at.index(bytes.len());
         bytes[at] = byte;
         if let Ok(encoded) = Encoded::new(&bytes) {
@@ -126,7 +130,7 @@ fn a_thousand_floats_of_one_device_take_less_than_five_bytes_each() {
         batch.push_good(point, Value::F32(point as f32 * 0.1), answered);
     }
     let mut bytes = Vec::new();
-    encode(&batch, Preamble { definition: 3, era: 0 }, &mut bytes);
+    encode(&batch, preamble(3, 0), &mut bytes);
     println!("{} bytes for 1,000 samples", bytes.len());
     assert!(bytes.len() < 5_000);
 }

@@ -15,11 +15,12 @@ use lineside_core::Origin;
 pub use dump::{Dump, Dumped, Payload, dump};
 pub use verify::{Finding, verify};
 
+use crate::definition::DefinitionId;
 use crate::error::StoreError;
 use crate::frame::Seal;
 use crate::fs::Fs;
-use crate::log::files::{self, Name};
-use crate::log::load_definitions;
+use crate::log::files::Name;
+use crate::log::load_mirrors;
 use crate::meta::Meta;
 use crate::sealed;
 use crate::volume::Identity;
@@ -97,17 +98,18 @@ impl LogLayout {
     }
 
     /// The definitions that a segment refers to.
-    fn origins(&self, fs: &dyn Fs, first: u64) -> HashMap<u32, Arc<Origin>> {
+    fn origins(
+        &self,
+        fs: &dyn Fs,
+        first: u64,
+    ) -> Result<HashMap<DefinitionId, Arc<Origin>>, StoreError> {
         let mut origins = HashMap::new();
-        let Some(generation) = self.generations.iter().rfind(|g| **g <= first) else {
-            return origins;
-        };
-        for path in files::definition_paths(&self.dir, *generation) {
-            // A mirror that cannot be read is what the other one is for.
-            let _ = load_definitions(fs, &path, &self.seal, |number, origin| {
-                origins.entry(number).or_insert(origin);
+        if let Some(generation) = self.generations.iter().rfind(|g| **g <= first) {
+            let loaded = load_mirrors(fs, &self.dir, *generation, &self.seal, |id, origin| {
+                origins.entry(id).or_insert(origin);
             });
+            loaded.map_err(StoreError::io("read the definitions in", &self.dir))?;
         }
-        origins
+        Ok(origins)
     }
 }

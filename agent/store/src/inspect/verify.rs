@@ -93,7 +93,7 @@ impl Findings {
             }
             other => other.map_err(StoreError::io("open", &path))?,
         };
-        let origins = log.origins(fs, first);
+        let origins = log.origins(fs, first)?;
         let io = |error| StoreError::io("read", &path)(error);
         let mut scan = Scan::new(&*file, &log.seal, 0, file.len().map_err(io)?);
         let (mut next, mut has_head) = (first, false);

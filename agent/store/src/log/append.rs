@@ -8,6 +8,7 @@ use lineside_crds::model::Overflow;
 
 use super::{Log, State, segment};
 use crate::codec::{self, MAX_SAMPLES, Preamble};
+use crate::definition::DefinitionId;
 use crate::entry::{Content, Entry, Pending, Receipt};
 use crate::frame::{self, Kind, MAX_PAYLOAD};
 use crate::ledger::DropReason;
@@ -52,7 +53,7 @@ type Decided = (Receipt, bool);
 /// A part of a batch, encoded.
 struct Part {
     batch: Arc<Batch>,
-    definition: u32,
+    definition: DefinitionId,
     payload: Vec<u8>,
 }
 
@@ -68,7 +69,7 @@ impl Log {
     pub fn append(&self, batch: Arc<Batch>, stamp: Stamp, receipt: Option<Receipt>) -> Appended {
         let (definition, era) = {
             let mut state = self.state();
-            (state.definitions.number(batch.origin()).0, state.meta.era)
+            (state.definitions.name(batch.origin()), state.meta.era)
         };
         let preamble = Preamble { definition, era };
         let (mut parts, mut unfit) = (Vec::new(), 0);
@@ -162,7 +163,7 @@ impl Log {
         let era = state.meta.era;
         let mut payload = era.to_le_bytes().to_vec();
         payload.extend_from_slice(&delta.to_le_bytes());
-        state.push_mark(Kind::ClockCorrection, payload, now);
+        state.push_mark(Kind::ClockCorrection, payload, now, None);
         state.meta.add_correction(Correction { era, delta });
         state.meta.era += 1;
         drop(state);
@@ -222,10 +223,17 @@ impl State {
         self.meta.add_gap(Gap { from, to });
         let mut payload = from.to_le_bytes().to_vec();
         payload.extend_from_slice(&to.to_le_bytes());
-        self.push_mark(Kind::Gap, payload, to);
+        // If it is all that survives, the gap goes on.
+        self.push_mark(Kind::Gap, payload, to, Some(from));
     }
 
-    fn push_mark(&mut self, kind: Kind, payload: Vec<u8>, captured_at: UnixNanos) {
+    fn push_mark(
+        &mut self,
+        kind: Kind,
+        payload: Vec<u8>,
+        captured_at: UnixNanos,
+        gap_from: Option<UnixNanos>,
+    ) {
         let bytes = OVERHEAD + payload.len();
         let content = Content::Mark;
         let entry = Entry { place: self.next, samples: 0, captured_at, content, bytes };
@@ -234,8 +242,8 @@ impl State {
             kind,
             flags: 0,
             payload: Arc::new(payload),
-            definition: 0,
-            gap_from: None,
+            definition: DefinitionId::default(),
+            gap_from,
             receipt: None,
         });
     }
@@ -353,7 +361,7 @@ fn dropped(place: Place, samples: u64, captured_at: UnixNanos, reason: DropReaso
         kind: Kind::Dropped,
         flags: reason.to_disk(),
         payload: Arc::default(),
-        definition: 0,
+        definition: DefinitionId::default(),
         gap_from: None,
         receipt: None,
     }

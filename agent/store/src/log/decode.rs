@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use lineside_core::Origin;
 
+use super::files;
 use crate::codec::Encoded;
-use crate::definition;
+use crate::definition::{self, DefinitionId};
 use crate::entry::{Content, Entry};
 use crate::fields::Reader;
 use crate::frame::{Kind, Seal};
@@ -22,7 +23,7 @@ pub(crate) fn decode_entry(
     spot: &Spot,
     payload: &[u8],
     meta: Option<&Meta>,
-    origin: impl FnOnce(u32) -> Option<Arc<Origin>>,
+    origin: impl FnOnce(DefinitionId) -> Option<Arc<Origin>>,
 ) -> Option<Entry> {
     let header = spot.found.header;
     let place = Place { offset: header.offset, number: header.number };
@@ -54,7 +55,7 @@ pub(crate) fn load_definitions(
     fs: &dyn Fs,
     path: &Path,
     seal: &Seal,
-    mut found: impl FnMut(u32, Arc<Origin>),
+    mut found: impl FnMut(DefinitionId, Arc<Origin>),
 ) -> io::Result<(u64, bool)> {
     let file = fs.open(path, Open::Read)?;
     let length = file.len()?;
@@ -71,8 +72,31 @@ pub(crate) fn load_definitions(
             && let Ok(origin) = definition::decode(&mut Reader(payload))
         {
             let number = u32::try_from(spot.found.header.offset).unwrap_or(u32::MAX);
-            found(number, Arc::new(origin));
+            found(DefinitionId::new(number, payload), Arc::new(origin));
         }
     }
     Ok((end, good && end == length))
+}
+
+/// Reads both mirrors of a generation: what one cannot give, the other may. That a disk refuses
+/// to be read is no damage: it is an error, unless the other mirror is whole.
+pub(crate) fn load_mirrors(
+    fs: &dyn Fs,
+    dir: &Path,
+    generation: u64,
+    seal: &Seal,
+    mut found: impl FnMut(DefinitionId, Arc<Origin>),
+) -> io::Result<()> {
+    let (mut whole, mut refused) = (false, None);
+    for path in files::definition_paths(dir, generation) {
+        match load_definitions(fs, &path, seal, &mut found) {
+            Ok((_, good)) => whole |= good,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => refused = Some(error),
+        }
+    }
+    match refused {
+        Some(error) if !whole => Err(error),
+        _ => Ok(()),
+    }
 }

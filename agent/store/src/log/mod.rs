@@ -39,7 +39,7 @@ pub use reading::Reading;
 
 pub use sinks::SinkInfo;
 
-pub(crate) use decode::{decode_entry, load_definitions};
+pub(crate) use decode::{decode_entry, load_definitions, load_mirrors};
 pub(crate) use open::{Recovered, create, recover};
 use segment::Segment;
 use session::SinkState;

@@ -9,7 +9,7 @@ use lineside_core::UnixNanos;
 use lineside_crds::model::{Durability, ObjectKey, Overflow, Store};
 
 use super::State;
-use super::decode::load_definitions;
+use super::decode::load_mirrors;
 use super::files::{self, Name};
 use super::letters::Letters;
 use super::persist::{open_cursor, read_cursor};
@@ -17,7 +17,7 @@ use super::segment::Segment;
 use super::session::SinkState;
 use super::write::{Cut, JUMP, Writer};
 use crate::codec::Encoded;
-use crate::definition::Definitions;
+use crate::definition::{DefinitionId, Definitions};
 use crate::error::StoreError;
 use crate::fields::Reader;
 use crate::frame::{Header, Kind, Seal};
@@ -99,7 +99,7 @@ pub(crate) fn recover(
     let seal = shared.seal(stream);
     let fs = &*shared.fs;
     let files = files(fs, &dir).map_err(StoreError::io("list", &dir))?;
-    let on_disk = read_meta(fs, &dir, &seal);
+    let on_disk = read_meta(fs, &dir, &seal).map_err(StoreError::io("read", dir.join("log")))?;
     let mut writer = Writer::new(on_disk.clone(), files.others);
     let mut found = Found::default();
     for first in files.segments.iter().rev() {
@@ -131,7 +131,8 @@ pub(crate) fn recover(
     if on_disk.is_none() {
         report.note(&dir, "its file `log` is damaged and is made again".to_owned());
     }
-    let known = sinks.values().map(|s: &SinkState| s.cursor.settled.top()).max();
+    let touched = sinks.values().filter(|s: &&SinkState| !s.cursor.is_untouched());
+    let known = touched.map(|s| s.cursor.settled.top()).max();
     let known = known.into_iter().chain(meta.closed_at).fold(Place::default(), Place::furthest);
     let tail = found.tail(fs, &dir, &seal, known.offset).map_err(StoreError::io("read", &dir))?;
     for problem in tail.problems {
@@ -147,7 +148,8 @@ pub(crate) fn recover(
         }
     };
     for sink in sinks.values_mut() {
-        sink.is_amended = sink.cursor.not_frozen_behind(next);
+        sink.is_amended = sink.cursor.not_joined_behind(next);
+        sink.is_amended |= sink.cursor.not_frozen_behind(next);
     }
     (writer.cut, writer.written, writer.durable) = (tail.cut, next, tail.end.offset);
     writer.litter.extend(tail.litter);
@@ -162,11 +164,9 @@ pub(crate) fn recover(
         let bytes = |p: &PathBuf| fs.open(p, Open::Read).and_then(|f| f.len()).unwrap_or(0);
         writer.generations.insert(*generation, paths.iter().map(bytes).sum());
         // Numbers go on behind the largest one that was given.
-        for path in &paths {
-            let definitions = &mut state.definitions;
-            let _ =
-                load_definitions(fs, path, &seal, |number, _| definitions.not_below(number + 1));
-        }
+        let definitions = &mut state.definitions;
+        load_mirrors(fs, &dir, *generation, &seal, |id, _| definitions.not_below(id.number + 1))
+            .map_err(StoreError::io("read the definitions in", &dir))?;
     }
     for path in files.aside {
         let bytes = fs.open(&path, Open::Read).and_then(|f| f.len()).unwrap_or(0);
@@ -176,9 +176,17 @@ pub(crate) fn recover(
     Ok(Recovered { stream, dir, seal, state, writer })
 }
 
-fn read_meta(fs: &dyn Fs, dir: &Path, seal: &Seal) -> Option<Meta> {
-    let bytes = sealed::read(fs, &dir.join("log"), sealed::SLOT).ok()?;
-    Meta::decode(sealed::decode(seal, &bytes)?.1).ok()
+/// What the log's own file says; `None` when it is damaged or missing. That the disk refuses to be
+/// read is neither.
+fn read_meta(fs: &dyn Fs, dir: &Path, seal: &Seal) -> io::Result<Option<Meta>> {
+    match sealed::read(fs, &dir.join("log"), sealed::SLOT) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+        Ok(bytes) => {
+            let body = sealed::decode(seal, &bytes).map(|(_, body)| body);
+            Ok(body.and_then(|body| Meta::decode(body).ok()))
+        }
+    }
 }
 
 /// Segments as their heads describe them, newest last, with the lengths of their files.
@@ -236,12 +244,9 @@ impl Found {
             let file = fs.open(&path, Open::Read)?;
             let scan = Scan::new(&*file, seal, 0, *bytes);
             let mut defined = HashSet::new();
-            for path in files::definition_paths(dir, segment.generation) {
-                // A mirror that cannot be read is what the other one is for.
-                let _ = load_definitions(fs, &path, seal, |number, _| {
-                    defined.insert(number);
-                });
-            }
+            load_mirrors(fs, dir, segment.generation, seal, |id, _| {
+                defined.insert(id);
+            })?;
             let ending = Ending::of(scan, segment.first, known, &defined)?;
             tail.end = tail.end.furthest(ending.end);
             if tail.cut.is_none() && tail.litter.is_empty() {
@@ -305,7 +310,7 @@ impl Ending {
         mut scan: Scan<'_>,
         first: Place,
         known: u64,
-        defined: &HashSet<u32>,
+        defined: &HashSet<DefinitionId>,
     ) -> io::Result<Self> {
         let mut spots = Vec::new();
         let mut committed = known;

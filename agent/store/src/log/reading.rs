@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use lineside_core::{Origin, UnixNanos};
 
-use super::decode::{decode_entry, load_definitions};
+use super::decode::{decode_entry, load_mirrors};
 use super::files;
 use super::segment::Segment;
 use super::session::{Resume, Which};
 use super::{Log, State};
+use crate::definition::DefinitionId;
 use crate::entry::{Content, Entry};
 use crate::frame::Kind;
 use crate::fs::Open;
@@ -158,7 +159,8 @@ impl Reading {
 
     fn read(&self) -> io::Result<Read> {
         let mut read = Read::default();
-        let mut origins = Origins { log: &self.log, known: HashMap::new(), loaded: Vec::new() };
+        let mut origins =
+            Origins { log: &self.log, known: HashMap::new(), loaded: Vec::new(), refused: None };
         for part in &self.parts {
             if part.end <= self.from {
                 continue;
@@ -214,6 +216,9 @@ impl Reading {
             }
             let payload = scan.payload(&spot)?;
             let entry = payload.and_then(|p| self.entry(&spot, p, part, origins));
+            if let Some(error) = origins.refused.take_if(|_| entry.is_none() && !self.lenient) {
+                return Err(error);
+            }
             match entry {
                 Some(entry) => {
                     read.bytes += spot.found.size();
@@ -237,41 +242,38 @@ impl Reading {
         part: &Part,
         origins: &mut Origins<'_>,
     ) -> Option<Entry> {
-        decode_entry(spot, payload, Some(&self.meta), |number| origins.get(number, part.generation))
+        decode_entry(spot, payload, Some(&self.meta), |id| origins.get(id, part.generation))
     }
 }
 
-/// Origins by number: those in use, and those of older generations as far as they are needed.
+/// Origins by name: those in use, and those of older generations as far as they are needed.
 struct Origins<'a> {
     log: &'a Log,
-    known: HashMap<u32, Arc<Origin>>,
+    known: HashMap<DefinitionId, Arc<Origin>>,
     loaded: Vec<u64>,
+    /// The disk refused to be read.
+    refused: Option<io::Error>,
 }
 
 impl Origins<'_> {
-    fn get(&mut self, number: u32, generation: u64) -> Option<Arc<Origin>> {
-        if let Some(origin) = self.known.get(&number) {
+    fn get(&mut self, id: DefinitionId, generation: u64) -> Option<Arc<Origin>> {
+        if let Some(origin) = self.known.get(&id) {
             return Some(origin.clone());
         }
-        let in_use = self.log.state().definitions.get(number).cloned();
+        let in_use = self.log.state().definitions.get(id).cloned();
         if let Some(origin) = in_use {
-            self.known.insert(number, origin.clone());
+            self.known.insert(id, origin.clone());
             return Some(origin);
         }
         if !self.loaded.contains(&generation) {
             self.loaded.push(generation);
-            for path in files::definition_paths(&self.log.dir, generation) {
-                // A mirror that cannot be read is what the other one is for.
-                let _ = load_definitions(
-                    &*self.log.shared.fs,
-                    &path,
-                    &self.log.seal,
-                    |number, origin| {
-                        self.known.entry(number).or_insert(origin);
-                    },
-                );
-            }
+            let (log, known) = (self.log, &mut self.known);
+            let loaded =
+                load_mirrors(&*log.shared.fs, &log.dir, generation, &log.seal, |id, origin| {
+                    known.entry(id).or_insert(origin);
+                });
+            self.refused = loaded.err();
         }
-        self.known.get(&number).cloned()
+        self.known.get(&id).cloned()
     }
 }

@@ -13,6 +13,7 @@ use super::segment::Segment;
 use super::write::Writer;
 use super::{Log, State};
 use crate::codec::Encoded;
+use crate::definition::DefinitionId;
 use crate::frame::{Header, Kind, Seal};
 use crate::fs::Open;
 use crate::ledger::DropReason;
@@ -137,7 +138,7 @@ struct Rewriting<'a> {
     seal: &'a Seal,
     out: Vec<u8>,
     /// Of each origin, whether its last good record was removed.
-    removed_last: HashMap<u32, bool>,
+    removed_last: HashMap<DefinitionId, bool>,
     /// The mark for what was removed since the last frame that stays.
     mark: Option<Header>,
     /// Samples removed in this round.

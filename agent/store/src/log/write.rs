@@ -18,7 +18,7 @@ use lineside_crds::model::Durability;
 use super::files;
 use super::segment::{self, Segment};
 use super::{Log, Now, State};
-use crate::definition;
+use crate::definition::{self, DefinitionId};
 use crate::entry::{Content, Receipt};
 use crate::fields::put_block;
 use crate::frame::{self, Header, Kind, Seal};
@@ -68,9 +68,9 @@ struct Generation {
     first: u64,
     files: [Arc<dyn File>; 2],
     position: u64,
-    defined: HashSet<u32>,
+    defined: HashSet<DefinitionId>,
     /// Bytes of the definitions that the present segment refers to.
-    used: HashMap<u32, u64>,
+    used: HashMap<DefinitionId, u64>,
     dirty: bool,
 }
 
@@ -110,7 +110,7 @@ struct Write {
     /// Without it the frame has the time of its commit.
     gap_from: Option<UnixNanos>,
     payload: Arc<Vec<u8>>,
-    origin: Option<(u32, Arc<Origin>)>,
+    origin: Option<(DefinitionId, Arc<Origin>)>,
 }
 
 impl State {
@@ -162,8 +162,8 @@ impl State {
 
     /// Forgets origins that a generation on disk has; one that is still in use gets a new number
     /// in the next.
-    fn forget_definitions(&mut self, defined: &HashSet<u32>) {
-        self.definitions.retain(|number| !defined.contains(&number));
+    fn forget_definitions(&mut self, defined: &HashSet<DefinitionId>) {
+        self.definitions.retain(|id| !defined.contains(&id));
     }
 }
 
@@ -199,8 +199,8 @@ impl Log {
                 self.roll(writer, &write.header, size as u64, now)?;
                 buffer_at = writer.active.as_ref().map_or(0, |a| a.position);
             }
-            if let Some((number, origin)) = &write.origin {
-                self.define(writer, *number, origin)?;
+            if let Some((id, origin)) = &write.origin {
+                self.define(writer, *id, origin)?;
             }
             let mut header = write.header;
             header.committed_to = writer.durable;
@@ -363,16 +363,16 @@ impl Log {
     }
 
     /// Writes the definition of an origin unless the generation has it.
-    fn define(&self, writer: &mut Writer, number: u32, origin: &Origin) -> io::Result<()> {
+    fn define(&self, writer: &mut Writer, id: DefinitionId, origin: &Origin) -> io::Result<()> {
         let Some(generation) = &mut writer.generation else {
             return Err(io::Error::other("no definitions"));
         };
-        if let std::collections::hash_map::Entry::Vacant(entry) = generation.used.entry(number) {
+        if let std::collections::hash_map::Entry::Vacant(entry) = generation.used.entry(id) {
             let mut payload = Vec::new();
             definition::encode(origin, &mut payload);
             entry.insert(frame::size(payload.len()) as u64);
-            if generation.defined.insert(number) {
-                generation.put(&self.seal, number, &payload)?;
+            if generation.defined.insert(id) {
+                generation.put(&self.seal, id.number, &payload)?;
                 writer.generations.insert(generation.first, 2 * generation.position);
                 writer.dirty = true;
             }
