@@ -16,6 +16,7 @@ mod docs;
 mod faults;
 mod graph;
 mod kills;
+mod letters;
 mod local;
 mod outage;
 mod overload;

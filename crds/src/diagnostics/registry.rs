@@ -479,10 +479,15 @@ registry! {
     3010 Error RecordRejected:
         "The destination refused a record and would refuse it again, so it was set aside and \
          the next ones go on."
-        => "Look at the reason in the message; the count is in the metrics.";
+        => "`lineside dlq show NAMESPACE/PIPELINE/SINK ID` shows it with what the remote said; \
+            mend the cause, then `lineside dlq retry`.";
     3011 Error RecordTooLarge:
         "A record is larger than the destination accepts, so it was set aside."
         => "Raise the packet limit of the destination, or split the device into several.";
+    3012 Error RecordPoisonous:
+        "Whenever this record was sent, the remote broke the connection, though it takes others. \
+         It is among the dead letters and the rest goes on."
+        => "Look at it with `lineside dlq show`, mend the remote, then `lineside dlq retry`.";
     3020 Error SinkPanicked:
         "The sink failed on an internal error; it was restarted and the other sinks go on."
         => "Please report it with the log lines of that moment.";
@@ -500,6 +505,32 @@ registry! {
          counted."
         => "Nothing, if that is intended; otherwise write the sink back under the same name \
             before removing it.";
+    4010 Warning StoreDiskFull:
+        "The disk of the state directory is full. What is captured is held in memory, as far as \
+         it fits, and delivered from there; it does not survive the agent. It is written as soon \
+         as there is space."
+        => "Free space on the volume, or make it larger; `lineside lag` shows which pipeline \
+            holds how much.";
+    4011 Warning StoreReadOnly:
+        "The file system of the state directory takes no writes any more. What is captured is \
+         held in memory, as far as it fits, and delivered from there; it does not survive the \
+         agent."
+        => "Look at the kernel's log for why it was mounted read-only, repair it and mount it \
+            again; the agent goes on by itself.";
+    4012 Warning StoreDiskFailed:
+        "The disk of the state directory fails. What is captured is held in memory, as far as \
+         it fits, and delivered from there; it does not survive the agent."
+        => "Look at the kernel's log; replace the disk. The agent goes on by itself when writing \
+            works again.";
+    4013 Warning StoreUnavailable:
+        "The store in the state directory cannot be opened, so the pipeline holds its samples \
+         in memory. It is tried again every few seconds."
+        => "Read the message: another process, a damaged file, or a disk that is full or \
+            read-only. `lineside store verify DIR` looks at the files without changing them.";
+    4014 Warning StoreCorrupt:
+        "The disk no longer gives what was written to it: records are lost, and counted. The \
+         damaged file is kept beside the others as `*.corrupt`."
+        => "Replace the disk soon. `lineside store verify DIR` shows what is damaged.";
     // Running agents on a cluster
     5001 Error AgentNotRunning:
         "The pod of the agent does not run, so its devices are not read. The message has the \
