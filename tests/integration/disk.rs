@@ -22,17 +22,21 @@ const SMALL: u64 = 64;
 /// A store with segments of 64 KiB, of which this load fills several in a test.
 const SMALL_SEGMENTS: &[&str] = &["maxSize: 4Mi"];
 
-/// A device with 24 points every 20 ms: about 30 KB each second in the store.
-fn device(dir: &TestDir) -> Vec<Polled> {
-    let addresses: Vec<u16> = (0..24).map(|i| i * 2).collect();
+/// Points that are read every 20 ms: about 10 KB each second in the store.
+const FEW: u16 = 24;
+/// About 500 KB each second in memory.
+const MANY: u16 = 240;
+
+fn device(dir: &TestDir, points: u16) -> Vec<Polled> {
+    let addresses: Vec<u16> = (0..points).map(|i| i * 2).collect();
     let device = Device::start(dir, "press", 0, &addresses).unwrap();
     vec![Polled { device, interval: Duration::from_millis(20) }]
 }
 
-fn start(dir: &TestDir, state: &Path, around: Around) -> Line {
+fn start(dir: &TestDir, points: u16, state: &Path, around: Around) -> Line {
     let setup =
         Setup { durability: "Durable", store: SMALL_SEGMENTS, more_sinks: &[], state, around };
-    Line::start(dir, device(dir), &setup).unwrap()
+    Line::start(dir, device(dir, points), &setup).unwrap()
 }
 
 /// State of the store, and the code that says why it is not well.
@@ -97,7 +101,7 @@ fn outlive(test: &str, trouble: &Trouble) {
     let dir = TestDir::new(test).unwrap();
     let at = dir.join("agent-state");
     let volume = Volume::mount(&dir, "volume", &at, SMALL).unwrap();
-    let mut line = start(&dir, &at, volume.around().unwrap());
+    let mut line = start(&dir, FEW, &at, volume.around().unwrap());
     wait::until("the store is well", SOON, || is_well(&line)).unwrap();
     // With the sink there, segments that are delivered make room for new ones.
     line.act(Act::Begin(Outage::Cut)).unwrap();
@@ -131,6 +135,40 @@ fn a_full_disk_costs_nothing_and_the_store_is_well_again_by_itself() {
 }
 
 #[test]
+fn a_disk_that_stays_full_costs_what_memory_cannot_hold_to_the_counted_sample() {
+    let dir = TestDir::new("disk_stays_full").unwrap();
+    let at = dir.join("agent-state");
+    let volume = Volume::mount(&dir, "volume", &at, SMALL).unwrap();
+    let mut line = start(&dir, MANY, &at, volume.around().unwrap());
+    let full = Trouble { begin: Volume::fill, end: Volume::free, codes: &["LNS-4010"] };
+    line.act(Act::Begin(Outage::Cut)).unwrap();
+    let begin = Instant::now();
+    let dropped = |line: &Line| {
+        let lag = line.agent.lag().unwrap();
+        let ledger = lag.ledger(PIPELINE, SINK).unwrap();
+        assert!(ledger.balances(), "{ledger:?}");
+        ledger.dropped()
+    };
+    while dropped(&line) == 0 {
+        full.last(&volume, &line, Duration::from_secs(1));
+        assert!(begin.elapsed() < SOON * 4, "memory has no bound: {:?}", line.agent.lag());
+    }
+    println!("dropped after {:.1} s", begin.elapsed().as_secs_f64());
+    assert!(is_degraded(&line, full.codes), "{:?}", state(&line));
+    full.last(&volume, &line, Duration::from_secs(3));
+    (full.end)(&volume).unwrap();
+    wait::until("the store is well", SOON, || is_well(&line)).unwrap();
+    line.act(Act::End(Outage::Cut)).unwrap();
+    let evidence = line.settle().unwrap();
+    let found = judge(&evidence);
+    let ledger = &evidence.accounts.last().unwrap().ledger;
+    println!("{found}; {ledger:?}");
+    assert!(found.is_clean(), "{found}");
+    assert_eq!(ledger.dropped.get("StoreFull"), Some(&ledger.dropped()), "{ledger:?}");
+    assert_eq!(found.declared as u64, ledger.dropped(), "{found}");
+}
+
+#[test]
 fn a_disk_that_refuses_every_write_costs_nothing_and_the_store_is_well_again_by_itself() {
     let refused = Trouble {
         begin: |volume| volume.refuse_writes("store"),
@@ -147,7 +185,7 @@ fn a_file_system_that_becomes_read_only_stops_neither_polls_nor_deliveries() {
     let dir = TestDir::new("disk_aborted").unwrap();
     let at = dir.join("agent-state");
     let volume = Volume::mount(&dir, "volume", &at, SMALL).unwrap();
-    let mut line = start(&dir, &at, volume.around().unwrap());
+    let mut line = start(&dir, FEW, &at, volume.around().unwrap());
     volume.abort().unwrap();
     wait::until("the store says so", SOON, || is_degraded(&line, &["LNS-4011", "LNS-4012"]))
         .unwrap();
@@ -163,7 +201,7 @@ fn an_agent_on_a_read_only_disk_reads_and_delivers_and_keeps_once_it_may_write()
     let state_dir = dir.folder("agent-state").unwrap();
     let at = state_dir.join("store");
     let volume = Volume::mount(&dir, "volume", &at, SMALL).unwrap();
-    let mut line = start(&dir, &state_dir, volume.around().unwrap());
+    let mut line = start(&dir, FEW, &state_dir, volume.around().unwrap());
     line.agent.end().unwrap();
     volume.read_only().unwrap();
     line.agent.start_again().unwrap();
@@ -210,7 +248,7 @@ fn segments(dir: &Path) -> Vec<PathBuf> {
 fn bits_that_flip_on_the_disk_cost_the_records_they_hit_and_are_counted() {
     let dir = TestDir::new("disk_rot").unwrap();
     let state_dir = dir.folder("agent-state").unwrap();
-    let mut line = start(&dir, &state_dir, Around::default());
+    let mut line = start(&dir, FEW, &state_dir, Around::default());
     line.act(Act::Begin(Outage::Cut)).unwrap();
     wait::until("some segments", SOON * 2, || segments(&state_dir).len() >= 4).unwrap();
     line.agent.kill().unwrap();

@@ -85,8 +85,9 @@ fn a_sink_that_takes_one_message_a_second_harms_neither_polls_nor_the_fast_sink(
     // Twenty messages a second with four samples each, of which one a second is taken.
     assert!(behind.buffered > SPELL.as_secs() * 4 * 10, "{behind:?}");
     assert!(fast.buffered < 4 * 20 * 2, "{fast:?}");
-    assert!(polls_then * 10 >= polls * 3 * 8, "{polls_then} polls after {polls} in a third");
-    assert!(late_then <= late + INTERVAL, "{late_then:?} after {late:?}");
+    assert!(polls_then * 10 >= polls * 3 * 7, "{polls_then} polls after {polls} in a third");
+    // A poll that waited for the slow sink would be late by its period.
+    assert!(late_then < late + SLOW / 2, "{late_then:?} after {late:?}");
 
     throttle.set(Duration::ZERO);
     wait::until("the slow sink has caught up", SOON, || {
@@ -113,6 +114,11 @@ const HEAVY: [&str; 4] = ["h0", "h1", "h2", "h3"];
 const HEAVY_INTERVAL: Duration = Duration::from_millis(100);
 /// A container with little memory.
 const LIMIT: u64 = 64 * MIB;
+/// Most that the agent may grow while samples wait: the newest records of two logs, what is
+/// being written and read ahead, and what the allocator keeps of it.
+const MOST_GROWTH: u64 = 8 * MIB;
+/// A sample in memory takes this at least: value, point, status and time.
+const LEAST_BYTES: u64 = 32;
 
 /// 80 samples each second whose fate is known, beside 20,000 of another pipeline.
 #[test]
@@ -145,6 +151,7 @@ fn an_agent_with_64_mib_lives_through_an_outage_under_heavy_load() {
         around: limit.around().unwrap(),
     };
     let mut line = Line::start(&dir, device(&dir), &setup).unwrap();
+    let at_rest = limit.anonymous().unwrap();
     line.act(Act::Begin(Outage::Cut)).unwrap();
     broker.server.stop().unwrap();
     let begin = Instant::now();
@@ -158,12 +165,16 @@ fn an_agent_with_64_mib_lives_through_an_outage_under_heavy_load() {
     let at_work = ledger(&line, "default/heavy", SINK);
     let rate = (at_work.captured - before) as f64 / begin.elapsed().as_secs_f64();
     println!(
-        "{rate:.0} samples/s; {} KiB of memory at most, {} KiB with page cache; {at_work:?}",
+        "{rate:.0} samples/s; {} KiB of memory at most after {} KiB, {} KiB with page cache; \
+         {at_work:?}",
         most / 1024,
+        at_rest / 1024,
         limit.most().unwrap() / 1024
     );
-    assert!(rate > 5_000.0, "{rate} samples/s is no load");
-    assert!(at_work.balances() && at_work.buffered > 100_000, "{at_work:?}");
+    assert!(at_work.balances() && at_work.dropped() == 0, "{at_work:?}");
+    assert!(most < at_rest + MOST_GROWTH, "{most} bytes after {at_rest}");
+    // The oracle can fail: in memory, what waits would not have fitted.
+    assert!(at_work.buffered * LEAST_BYTES > 2 * MOST_GROWTH, "{at_work:?} would fit in memory");
     broker.server.cont().unwrap();
     line.act(Act::End(Outage::Cut)).unwrap();
     // Nobody asks the heavy devices any more, so that their backlog ends soon.

@@ -247,6 +247,22 @@ impl Line {
         self.evidence()
     }
 
+    /// What the agent said of itself, for people: with the device's file `<name>.served` it
+    /// shows what lies around a loss.
+    fn seen(&self) -> String {
+        let mut text = String::new();
+        for start in self.agent.starts() {
+            text.push_str(&format!("start {start}\n"));
+        }
+        for gap in &self.gaps {
+            text.push_str(&format!("gap {} {}\n", gap.from, gap.to));
+        }
+        for account in &self.accounts {
+            text.push_str(&format!("books of start {}: {:?}\n", account.life, account.ledger));
+        }
+        text
+    }
+
     fn count(&self) -> usize {
         self.devices.iter().map(|d| d.device.count()).sum()
     }
@@ -259,6 +275,7 @@ impl Line {
         let cycle = self.devices.iter().map(|d| d.interval).max().unwrap_or_default();
         // First what arrived, then what was served: the devices may still be asked.
         let messages = evidence::messages(self.consumer.messages()?)?;
+        self.dir.write("seen.txt", &self.seen())?;
         Ok(Evidence {
             served: self.devices.iter().flat_map(|d| d.device.served()).collect(),
             messages,
