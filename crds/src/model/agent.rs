@@ -79,4 +79,6 @@ pub struct Assignment {
     pub uid: String,
     /// Counts the owners of the device, from 1.
     pub epoch: u64,
+    /// The mark of the wish that it was placed under; `None` = not recorded.
+    pub wish: Option<String>,
 }

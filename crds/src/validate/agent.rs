@@ -73,6 +73,7 @@ pub(super) fn judge_agent(meta: &Meta, spec: &AgentSpec) -> Judged<Agent> {
                 device: a.device.clone(),
                 uid: a.uid.clone(),
                 epoch: u64::try_from(a.epoch).unwrap_or_default(),
+                wish: a.wish.clone(),
             })
             .collect(),
     };
