@@ -290,7 +290,7 @@ pub fn pipeline_yaml(name: &str, broker: &Broker) -> String {
     format!(
         "apiVersion: lineside.dev/v1alpha1\nkind: Pipeline\nmetadata:\n  name: {name}\n\
          spec:\n  sources:\n  - {{name: all, devices: {{}}}}\n  sinks:\n  \
-         - {{name: broker, mqtt: {{url: 'mqtt://{}'}}}}\n  store: {{durability: Memory}}\n",
+         - {{name: broker, mqtt: {{url: 'mqtt://{}'}}}}\n",
         broker.endpoint()
     )
 }
