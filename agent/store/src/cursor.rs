@@ -80,6 +80,22 @@ impl Cursor {
         self.frozen_at.get_or_insert(place);
     }
 
+    /// Whether the sink has only joined so far: such a position knows nothing of the log.
+    pub(crate) fn is_untouched(&self) -> bool {
+        let floor = self.settled.floor();
+        self.accounted() == 0 && self.settled.top() == floor && floor.number == self.joined
+    }
+
+    /// The log ends at `end`: a sink that joined behind what was never written joins there.
+    /// Whether it did.
+    pub(crate) fn not_joined_behind(&mut self, end: Place) -> bool {
+        let moves = self.is_untouched() && self.joined > end.number;
+        if moves {
+            (self.joined, self.settled) = (end.number, Settled::below(end));
+        }
+        moves
+    }
+
     /// The log ends at `end`: what the sink was taken out behind was never written. Whether it
     /// was.
     pub(crate) fn not_frozen_behind(&mut self, end: Place) -> bool {

@@ -208,7 +208,8 @@ impl World {
             return Ok(());
         }
         log.awaits_gap = None;
-        let Some(gap) = handle.gaps().last().copied() else {
+        let gaps = handle.gaps();
+        let Some(gap) = gaps.last() else {
             // Nothing was ever committed to this log, so nothing says since when it is there.
             ensure!(
                 !log.model.had_records() || self.rotten,
@@ -216,11 +217,12 @@ impl World {
             );
             return Ok(());
         };
+        ensure!(gap.to >= gap.from, "{gap:?} ends before it begins");
         if let Some(from) = log.model.gap_from().filter(|_| !self.rotten && log.model.had_records())
         {
-            ensure!(gap.from <= from, "the gap begins at {}, after {from}", gap.from);
+            let is_covered = gaps.iter().any(|g| g.from <= from && from <= g.to);
+            ensure!(is_covered, "no gap covers {from}: {gaps:?}");
         }
-        ensure!(gap.to >= gap.from, "{gap:?} ends before it begins");
         Ok(())
     }
 

@@ -63,6 +63,12 @@ pub struct Item {
     handed: bool,
 }
 
+impl Item {
+    fn digest(&self) -> (Option<u64>, u64, Fate, bool) {
+        (self.offset, self.end, self.fate, self.rotten)
+    }
+}
+
 /// How a life ended, and what that may have cost beyond what was never committed.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Loss {
@@ -129,8 +135,10 @@ impl Log {
             // One that nobody was handed and that was not there after a start is free.
             let before = self.offsets.insert(offset, index).map(|i| &self.items[i]);
             ensure!(
-                before.is_none_or(|i| i.fate == Fate::Lost && !i.handed),
-                "offset {offset} was given to two records"
+                before
+                    .is_none_or(|i| !i.handed && !matches!(i.fate, Fate::Committed | Fate::Found)),
+                "offset {offset} was given to two records, the first {:?}",
+                before.map(|i| (i.fate, i.handed, i.rotten))
             );
         }
         let samples = batch.len() as u64;
@@ -291,6 +299,11 @@ impl Log {
             );
             number = number.max(Some(here));
         }
+        if number.is_none() && loss.rot && !ledgers.is_empty() {
+            // No books are left that tell how long the log is.
+            self.early = true;
+            number = Some(self.number);
+        }
         self.find_end(number.unwrap_or_default(), loss)?;
         let attached = self.sinks.iter().filter(|(_, s)| s.attached).map(|(n, _)| *n).collect();
         self.sinks.retain(|name, _| ledgers.contains_key(*name));
@@ -316,7 +329,8 @@ impl Log {
         let committed = committed.map(|i| i.end).max().unwrap_or_default();
         ensure!(
             number >= committed || loss.rot,
-            "{committed} samples were committed and {number} are there after a restart"
+            "{committed} samples were committed and {number} are there after a restart; {:?}",
+            self.items.iter().rev().take(8).map(Item::digest).collect::<Vec<_>>()
         );
         ensure!(
             number <= self.number,

@@ -137,7 +137,9 @@ impl Sink {
 
     /// Samples of the log by its books, if they tell.
     pub(super) fn number(&self, ledger: &Ledger) -> Option<u64> {
-        let tells = self.out_since.is_none() && !self.moved && !self.vague;
+        // One that has joined behind what was never written joins again where the log ends.
+        let may_join_again = self.joined > 0 && ledger.captured == 0;
+        let tells = self.out_since.is_none() && !self.moved && !self.vague && !may_join_again;
         tells.then_some(self.joined + ledger.captured)
     }
 
@@ -362,6 +364,9 @@ impl Sink {
         }
         if let Some((since, _)) = &mut self.out_since {
             *since = number.min(*since);
+        }
+        if ledger.captured == 0 {
+            self.joined = self.joined.min(number);
         }
         self.vague |= self.moved && !loss.clean;
         self.moved = false;
