@@ -227,7 +227,7 @@ impl Hub {
         };
         let batch = Arc::new(batch);
         self.windows.tap.show(|| Seen::Decoded(batch.clone()));
-        let (part, receipt) = Gate::new();
+        let (part, receipt) = Gate::open();
         let now = self.clock.now();
         for (route, selection) in &state.routes {
             if own {
@@ -401,6 +401,7 @@ impl Drop for Held<'_> {
 }
 
 impl Emit for Hub {
+    #[allow(clippy::async_yields_async, reason = "a receipt is a future of its own, by contract")]
     fn emit(&self, batch: Batch) -> BoxFuture<'_, Receipt> {
         let pressing = self.pressing();
         if pressing.is_empty() {

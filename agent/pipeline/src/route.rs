@@ -98,13 +98,13 @@ impl Route {
     /// Keeps what has waited long enough in the transforms.
     pub fn tick(&self, now: UnixNanos) {
         let over = self.transforms.iter().flat_map(|transforms| transforms.tick(now));
-        over.for_each(|batch| self.capture(batch, now, || Gate::new().0));
+        over.for_each(|batch| self.capture(batch, now, || Gate::open().0));
     }
 
     /// Keeps everything that waits in the transforms: this way ends, or they do.
     pub fn close(&self, now: UnixNanos) {
         let rest = self.transforms.iter().flat_map(|transforms| transforms.close());
-        rest.for_each(|batch| self.capture(batch, now, || Gate::new().0));
+        rest.for_each(|batch| self.capture(batch, now, || Gate::open().0));
     }
 
     /// Whether both have the same transforms with the same memory.

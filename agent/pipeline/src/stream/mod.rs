@@ -143,7 +143,7 @@ impl Stream {
     pub fn take_over(&self, former: &Self, now: UnixNanos) {
         let Place::Memory(ring) = &former.place else { return };
         for batch in ring.take_all() {
-            self.append(batch, now, || None, || Gate::new().0);
+            self.append(batch, now, || None, || Gate::open().0);
         }
     }
 

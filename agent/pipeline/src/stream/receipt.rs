@@ -23,7 +23,7 @@ pub struct Part {
 
 impl Gate {
     /// A gate and its receipt. It waits for the parts that are taken and for itself to be closed.
-    pub fn new() -> (Part, Receipt) {
+    pub fn open() -> (Part, Receipt) {
         let (sender, receipt) = Receipt::waiting();
         let gate = Self {
             open: AtomicUsize::new(1),
@@ -74,7 +74,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_receipt_completes_with_the_last_store_and_fails_with_any() {
-        let (whole, receipt) = Gate::new();
+        let (whole, receipt) = Gate::open();
         let (a, b) = (whole.split(), whole.split());
         whole.done(true);
         a.done(true);
@@ -83,7 +83,7 @@ mod tests {
         b.done(true);
         assert!(receipt.await.is_ok());
 
-        let (whole, receipt) = Gate::new();
+        let (whole, receipt) = Gate::open();
         let (a, b) = (whole.split(), whole.split());
         whole.done(true);
         drop(a);
