@@ -237,10 +237,11 @@ impl Found {
     }
 
     /// Where the log ends. What is left of a segment without a record is not a segment.
-    fn tail(&mut self, fs: &dyn Fs, dir: &Path, seal: &Seal, known: u64) -> io::Result<Tail> {
+    fn tail(&mut self, fs: &dyn Fs, dir: &Path, seal: &Seal, mut known: u64) -> io::Result<Tail> {
         let mut tail = Tail::default();
         while let Some((segment, bytes)) = self.segments.back() {
-            let path = files::path(dir, segment.first.offset);
+            let first = segment.first.offset;
+            let path = files::path(dir, first);
             let file = fs.open(&path, Open::Read)?;
             let scan = Scan::new(&*file, seal, 0, *bytes);
             let mut defined = HashSet::new();
@@ -250,7 +251,7 @@ impl Found {
             let ending = Ending::of(scan, segment.first, known, &defined)?;
             tail.end = tail.end.furthest(ending.end);
             if tail.cut.is_none() && tail.litter.is_empty() {
-                let (first, end) = (segment.first.offset, ending.position);
+                let end = ending.position;
                 if ending.last.is_some() {
                     if let Some((segment, _)) = self.segments.back_mut() {
                         segment.bytes = end;
@@ -268,6 +269,8 @@ impl Found {
                 tail.gap_from = Some(last.gap_from);
                 break;
             }
+            // What is older was synced before this one was begun.
+            known = known.max(first);
             tail.litter.push(path);
             self.segments.pop_back();
         }

@@ -122,7 +122,7 @@ impl World {
     fn may_be_corrupt(&self, log: &LogWorld) -> bool {
         let reads = [Kind::Read, Kind::Open];
         log.model.holes
-            || log.model.items.iter().any(|i| i.rotten)
+            || log.model.has_rot()
             || reads.iter().any(|kind| self.plan.failing.contains(kind))
     }
 
@@ -212,13 +212,16 @@ impl World {
         let Some(gap) = gaps.last() else {
             // Nothing was ever committed to this log, so nothing says since when it is there.
             ensure!(
-                !log.model.had_records() || self.rotten,
+                !log.model.had_records() || self.rotten || log.model.has_rot(),
                 "no gap after a start, though the log had records before"
             );
             return Ok(());
         };
         ensure!(gap.to >= gap.from, "{gap:?} ends before it begins");
-        if let Some(from) = log.model.gap_from().filter(|_| !self.rotten && log.model.had_records())
+        if let Some(from) = log
+            .model
+            .gap_from()
+            .filter(|_| !self.rotten && !log.model.has_rot() && log.model.had_records())
         {
             let is_covered = gaps.iter().any(|g| g.from <= from && from <= g.to);
             ensure!(is_covered, "no gap covers {from}: {gaps:?}");
@@ -250,6 +253,7 @@ impl World {
     fn collect_receipts(&mut self, by_commit: bool) -> Verdict {
         let called = std::mem::take(&mut *self.receipts.lock().unwrap());
         for (log, index, stays) in called {
+            self.say(|| format!("receipt of log {log} item {index}: {stays}"));
             self.logs[log].model.decided(index, stays, by_commit)?;
             ensure!(
                 stays || self.plan.is_tight() || self.faulty,

@@ -214,6 +214,11 @@ impl Log {
         }
     }
 
+    /// Whether the bytes of any record have rotted.
+    pub fn has_rot(&self) -> bool {
+        self.items.iter().any(|i| i.rotten)
+    }
+
     /// Whether the bytes of a record have rotted.
     pub fn is_rotten(&self, offset: u64) -> bool {
         self.offsets.get(&offset).is_some_and(|index| self.items[*index].rotten)
@@ -356,6 +361,8 @@ impl Log {
             let before = item.fate;
             item.fate = match before {
                 Fate::Lost => Fate::Lost,
+                // Rotten books say little about where the log ends.
+                _ if item.end > number && loss.rot => Fate::Uncertain,
                 _ if item.end > number => Fate::Lost,
                 Fate::Pending | Fate::Found if loss.clean => Fate::Committed,
                 Fate::Pending | Fate::Found if early => Fate::Uncertain,
@@ -368,6 +375,10 @@ impl Log {
                 self.lost_from = Some(from);
             }
         }
+        // What was given up in memory leaves a mark, which a position on disk may be ahead of: then
+        // other sinks find nothing there.
+        let given_up = self.items[self.life..].iter().any(|i| i.fate == Fate::GivenUp);
+        self.holes |= given_up && !loss.clean;
         self.holes |= self.items.iter().any(|i| i.fate == Fate::Uncertain);
         self.number = number;
         Ok(())

@@ -366,7 +366,7 @@ impl Sink {
             *since = number.min(*since);
         }
         if ledger.captured == 0 {
-            self.joined = self.joined.min(number);
+            self.joined = if loss.rot { number } else { self.joined.min(number) };
         }
         self.vague |= self.moved && !loss.clean;
         self.moved = false;
