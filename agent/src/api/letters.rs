@@ -7,7 +7,7 @@ use axum::Router;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery};
 use axum::http::StatusCode;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use lineside_crds::diagnostics::Code;
 use lineside_crds::model::ObjectKey;
@@ -28,12 +28,34 @@ type SinkPath = Result<Path<(String, String, String)>, PathRejection>;
 /// Where a letter is in its sink: the record's offset, and the part that was refused.
 type Place = (u64, Option<u32>);
 
+/// Why there is no answer.
+struct Refused {
+    status: StatusCode,
+    message: String,
+    next: &'static str,
+}
+
+impl Refused {
+    fn not_found(message: String, next: &'static str) -> Self {
+        Self { status: StatusCode::NOT_FOUND, message, next }
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        refuse(self.status, self.message, self.next)
+    }
+}
+
+/// What is done to the letters of a sink: those named, or all.
+type Act = fn(&Log, &str, Option<&[Place]>) -> Result<Changed, StoreError>;
+
 /// The route that looks.
 pub(super) fn looking(shown: Arc<Shown>) -> Router {
     let look = async move |path: SinkPath, RawQuery(query): RawQuery| {
         let (log, sink) = match find(&shown, path) {
             Ok(found) => found,
-            Err(refusal) => return refusal,
+            Err(refused) => return refused.into_response(),
         };
         let (after, with_points) = match asked(query.as_deref()) {
             Ok(asked) => asked,
@@ -42,7 +64,7 @@ pub(super) fn looking(shown: Arc<Shown>) -> Router {
         let read = move || log.dead_letters(&sink, after, MOST + 1);
         match blocking(read).await {
             Ok(found) => answer(&letters(found, with_points)),
-            Err(refusal) => refusal,
+            Err(refused) => refused.into_response(),
         }
     };
     Router::new().route("/deadletters/{namespace}/{pipeline}/{sink}", get(look))
@@ -69,15 +91,10 @@ pub(super) fn changing(shown: Arc<Shown>) -> Router {
     Router::new().route(&at("retry"), post(retry)).route(&at("drop"), post(drop))
 }
 
-async fn change(
-    shown: &Shown,
-    path: SinkPath,
-    query: Option<&str>,
-    act: fn(&Log, &str, Option<&[Place]>) -> Result<Changed, StoreError>,
-) -> Response {
+async fn change(shown: &Shown, path: SinkPath, query: Option<&str>, act: Act) -> Response {
     let (log, sink) = match find(shown, path) {
         Ok(found) => found,
-        Err(refusal) => return refusal,
+        Err(refused) => return refused.into_response(),
     };
     let which = match which(query) {
         Ok(which) => which,
@@ -88,41 +105,42 @@ async fn change(
     };
     match blocking(move || act(&log, &sink, which.as_deref())).await {
         Ok(changed) => answer(&changed),
-        Err(refusal) => refusal,
+        Err(refused) => refused.into_response(),
     }
 }
 
-fn find(shown: &Shown, path: SinkPath) -> Result<(Arc<Log>, String), Response> {
-    let Path((namespace, pipeline, sink)) =
-        path.map_err(|error| refuse(error.status(), error.body_text(), NEXT))?;
+fn find(shown: &Shown, path: SinkPath) -> Result<(Arc<Log>, String), Refused> {
+    let Path((namespace, pipeline, sink)) = path.map_err(|error| Refused {
+        status: error.status(),
+        message: error.body_text(),
+        next: NEXT,
+    })?;
     let key = ObjectKey::new(namespace, pipeline);
     match shown.view.log(&key) {
         Some(Some(log)) => Ok((log, sink)),
         Some(None) => {
             let message = format!("pipeline {key} is in memory, where dead letters are not kept");
-            let next = "write store: {durability: Durable}, or leave store out";
-            Err(refuse(StatusCode::NOT_FOUND, message, next))
+            Err(Refused::not_found(message, "write store: {durability: Durable}"))
         }
-        None => Err(refuse(StatusCode::NOT_FOUND, format!("there is no pipeline {key}"), NEXT)),
+        None => Err(Refused::not_found(format!("there is no pipeline {key}"), NEXT)),
     }
 }
 
 /// Runs what waits for the disk where that is allowed.
 async fn blocking<T: Send + 'static>(
     run: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
-) -> Result<T, Response> {
+) -> Result<T, Refused> {
+    let status = StatusCode::INTERNAL_SERVER_ERROR;
     match spawn_blocking(run).await {
         Ok(Ok(done)) => Ok(done),
-        Ok(Err(error @ StoreError::Unknown(_))) => {
-            Err(refuse(StatusCode::NOT_FOUND, error.to_string(), NEXT))
-        }
+        Ok(Err(error @ StoreError::Unknown(_))) => Err(Refused::not_found(error.to_string(), NEXT)),
         Ok(Err(error)) => {
             let next = "look at the disk: `lineside store verify DIR`";
-            Err(refuse(StatusCode::INTERNAL_SERVER_ERROR, error.to_string(), next))
+            Err(Refused { status, message: error.to_string(), next })
         }
         Err(_) => {
             let next = "report it with the log lines of this moment";
-            Err(refuse(StatusCode::INTERNAL_SERVER_ERROR, "the answer failed", next))
+            Err(Refused { status, message: "the answer failed".to_owned(), next })
         }
     }
 }
