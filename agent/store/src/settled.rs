@@ -91,13 +91,34 @@ impl Settled {
         self.end_of(offset).is_some()
     }
 
+    /// The place with a number that what is settled below and above it allows. The heads of a
+    /// damaged log may claim another one; the books have to balance all the same.
+    fn fitted(&self, place: Place) -> Place {
+        let before = self.ranges.range(..=place.offset).next_back();
+        let (least, most) = match before {
+            Some((&start, &(number, _))) if start == place.offset => (number, Some(number)),
+            Some((_, &(number, end))) if end.offset > place.offset => (number, Some(end.number)),
+            other => {
+                let below = other.map_or(self.floor, |(_, &(_, end))| end);
+                if below.offset == place.offset {
+                    return below;
+                }
+                let least = below.number;
+                let behind = self.ranges.range(place.offset..).next();
+                (least, behind.map(|(_, &(number, _))| number))
+            }
+        };
+        Place { number: place.number.max(least).min(most.unwrap_or(u64::MAX)), ..place }
+    }
+
     /// Settles everything from `start` to `end`; gives the samples of it that were not settled.
     pub(crate) fn settle(&mut self, start: Place, end: Place) -> u64 {
         let mut start = if start.offset < self.floor.offset { self.floor } else { start };
         if end.offset <= start.offset {
             return 0;
         }
-        let mut end = end;
+        start = self.fitted(start);
+        let mut end = self.fitted(Place { number: end.number.max(start.number), ..end });
         let mut known = 0;
         // Ranges that overlap or touch become part of the new one.
         let touching: Vec<(Place, Place)> = self
@@ -164,6 +185,23 @@ mod tests {
                 for offset in 0..60 {
                     prop_assert_eq!(settled.contains(offset), model.contains(&offset));
                 }
+                let again = Settled::from_parts(settled.floor(), settled.ranges());
+                prop_assert_eq!(again.as_ref(), Some(&settled));
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn places_that_contradict_each_other_leave_the_books_balanced(
+            steps in prop::collection::vec(((0..60u64, 0..400u64), (1..9u64, 0..400u64)), 0..80),
+        ) {
+            let mut settled = Settled::below(Place { offset: 0, number: 7 });
+            let mut counted = 7;
+            for ((offset, number), (length, other)) in steps {
+                let end = Place { offset: offset + length, number: other };
+                counted += settled.settle(Place { offset, number }, end);
+                prop_assert_eq!(settled.floor().number + settled.samples_above_floor(), counted);
                 let again = Settled::from_parts(settled.floor(), settled.ranges());
                 prop_assert_eq!(again.as_ref(), Some(&settled));
             }

@@ -262,6 +262,8 @@ impl Log {
             Fate::Committed | Fate::Uncertain => {}
             Fate::Found => self.early = true,
             Fate::Pending if early => self.early = true,
+            // Written by a round that failed, then given up; a crash brought it back.
+            Fate::GivenUp if index < self.life => {}
             fate => return Err(format!("{name} was handed {index} ({offset}), which is {fate:?}")),
         }
         ensure!(

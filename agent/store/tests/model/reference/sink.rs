@@ -132,7 +132,7 @@ impl Sink {
 
     /// Samples for it of a log that has so many.
     fn captured(&self, number: u64) -> u64 {
-        self.out_since.map_or(number, |(since, _)| since.min(number)) - self.joined
+        self.out_since.map_or(number, |(since, _)| since.min(number)).saturating_sub(self.joined)
     }
 
     /// Samples of the log by its books, if they tell.
