@@ -68,6 +68,11 @@ struct Inner {
     most_pending: usize,
     receipts: Receipts,
     withheld: Vec<oneshot::Sender<()>>,
+    /// Since when the session asks, by its own word.
+    asking: Option<UnixNanos>,
+    /// The earliest of that since the last batch.
+    asked: Option<UnixNanos>,
+    unasked: u64,
 }
 
 /// Records everything that a session emits, in bounded memory.
@@ -95,6 +100,9 @@ impl Recorder {
                 most_pending: 0,
                 receipts: Receipts::Grant,
                 withheld: Vec::new(),
+                asking: None,
+                asked: None,
+                unasked: 0,
             }),
             version: watch::Sender::new(0),
             held: watch::Sender::new(false),
@@ -146,6 +154,11 @@ impl Recorder {
     /// Batches without a sample, which no session may emit.
     pub fn empty_batches(&self) -> u64 {
         lock(&self.inner).empty_batches
+    }
+
+    /// Good samples that arrived before the session said that it asks for them.
+    pub fn unasked(&self) -> u64 {
+        lock(&self.inner).unasked
     }
 
     /// Endpoints given to [`Emit::connected`], oldest first.
@@ -245,7 +258,11 @@ impl Recorder {
             inner.batches += 1;
             inner.empty_batches += u64::from(batch.is_empty());
             let emitted_at = SystemClock.now();
+            let (asked, asking) = (inner.asked, inner.asking);
+            inner.asked = asking;
             for sample in batch.iter() {
+                let was_asked = asked.is_some_and(|since| since <= sample.agent_time);
+                inner.unasked += u64::from(!was_asked && !sample.status.is_bad());
                 let key = (batch.origin().path.clone(), sample.point);
                 if inner.tallies.len() < MAX_TALLIES || inner.tallies.contains_key(&key) {
                     let tally = inner.tallies.entry(key).or_default();
@@ -328,6 +345,12 @@ impl Emit for Recorder {
             let _ = held.wait_for(|held| !held).await;
             self.record(&batch)
         })
+    }
+
+    fn asking(&self, since: Option<UnixNanos>) {
+        let mut inner = lock(&self.inner);
+        inner.asking = since;
+        inner.asked = inner.asked.or(since);
     }
 
     fn connected(&self, endpoint: &str) {

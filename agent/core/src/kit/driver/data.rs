@@ -1,5 +1,5 @@
-//! What a session makes of a peer that answers well: `DRV-10` to `DRV-12`, `DRV-15`, `DRV-17` and
-//! the rules of `docs/specs/sample.md`.
+//! What a session makes of a peer that answers well: `DRV-10` to `DRV-12`, `DRV-15`, `DRV-17`, `DRV-18`
+//! and the rules of `docs/specs/sample.md`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -47,6 +47,12 @@ async fn flows(case: &dyn DriverCase, good: &dyn GoodPeer, report: &mut Report) 
         let without = session.recorder.points_without(&path, points, |t| t.good >= want);
         format!("points {without:?} had fewer than {want} good samples within {deadline:?}")
     });
+    if case.style() == Style::Polls {
+        let unasked = session.recorder.unasked();
+        report.require("DRV-18", what, unasked == 0, || {
+            format!("{unasked} good samples arrived before the session said that it asks")
+        });
+    }
     let endpoints = session.recorder.endpoints();
     report.require("DRV-11", what, endpoints.len() == 1, || {
         format!("connected was called {} times for one connection", endpoints.len())
