@@ -78,7 +78,7 @@ pub trait Emit: Send + Sync {
 
     /// Says since when the device is being asked for samples that were not emitted yet; `None`
     /// when there is no such request. Should the agent die, this is where the gap in its data
-    /// begins. Polling drivers say it before the first request of a cycle and before they emit;
+    /// begins. Polling drivers say it before the first request of a cycle and after they emitted;
     /// for others a sample exists when it arrives, and they say nothing.
     fn asking(&self, since: Option<UnixNanos>) {
         let _ = since;

@@ -214,11 +214,12 @@ impl Session {
         self.since = None;
         let next = empty_batch(context, &self.origin);
         let batch = std::mem::replace(&mut self.batch, next);
-        // Of what is asked for, this request alone has nothing to show yet.
-        context.emit.asking(Some(sent));
-        let (done, receipt) = tokio::join!(exchange, context.emit.emit(batch));
-        drop(receipt);
-        done
+        let hand_over = async {
+            drop(context.emit.emit(batch).await);
+            // Of what is asked for, this request alone has nothing to show yet.
+            context.emit.asking(Some(sent));
+        };
+        tokio::join!(exchange, hand_over).0
     }
 
     /// When the batch has waited for the rest of its cycle for long enough.
@@ -317,12 +318,12 @@ impl Session {
             return;
         }
         self.cycle_len = self.batch.len();
-        self.asking = false;
-        self.context.emit.asking(None);
         let next = empty_batch(&self.context, &self.origin);
         let batch = std::mem::replace(&mut self.batch, next);
         // The device waits for no acknowledgement, so the receipt is of no use.
         drop(self.context.emit.emit(batch).await);
+        self.asking = false;
+        self.context.emit.asking(None);
     }
 
     /// Applies a newer version of the device, without a new connection where that is possible.

@@ -147,7 +147,7 @@ async fn one_forbidden_topic_costs_its_own_point_and_no_other() {
         let (settled, outcome) = running.settled().await;
         assert_eq!(settled, offset);
         assert_eq!((outcome.delivered, outcome.skipped, outcome.rejected), (998, 1, 1));
-        assert_eq!(outcome.refusal.unwrap().code, Code::RecordRejected);
+        assert_eq!(outcome.refusals[0].code, Code::RecordRejected);
         for point in (0..1_000).filter(|p| ![20, 40].contains(p)) {
             assert_eq!(consumer.next().await.topic, format!("data/plant/press/p{point}"));
         }

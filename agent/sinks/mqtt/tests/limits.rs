@@ -56,7 +56,7 @@ async fn a_message_above_the_brokers_packet_size_costs_the_rest_of_its_record_no
         running.send(with_id(batch, 1));
         let (_, outcome) = running.settled().await;
         assert_eq!((outcome.delivered, outcome.skipped, outcome.rejected), (2, 1, 1));
-        assert_eq!(outcome.refusal.unwrap().code, Code::RecordTooLarge);
+        assert_eq!(outcome.refusals[0].code, Code::RecordTooLarge);
         assert_eq!(consumer.next().await.topic, "data/plant/press/p0");
         assert_eq!(consumer.next().await.topic, "data/plant/press/p3");
         running.cancelled().await;
