@@ -89,7 +89,7 @@ impl Cursor {
     /// The log ends at `end`: a sink that joined behind what was never written joins there.
     /// Whether it did.
     pub(crate) fn not_joined_behind(&mut self, end: Place) -> bool {
-        let moves = self.is_untouched() && self.joined > end.number;
+        let moves = self.is_untouched() && is_behind(self.settled.floor(), end);
         if moves {
             (self.joined, self.settled) = (end.number, Settled::below(end));
         }
@@ -100,7 +100,7 @@ impl Cursor {
     /// was.
     pub(crate) fn not_frozen_behind(&mut self, end: Place) -> bool {
         match &mut self.frozen_at {
-            Some(frozen) if frozen.number > end.number => {
+            Some(frozen) if is_behind(*frozen, end) => {
                 *frozen = end;
                 true
             }
@@ -258,6 +258,10 @@ impl Cursor {
             gone,
         })
     }
+}
+
+fn is_behind(place: Place, end: Place) -> bool {
+    place.offset > end.offset || place.number > end.number
 }
 
 fn put_place(out: &mut Vec<u8>, before: &mut Place, place: Place) {

@@ -233,15 +233,27 @@ impl Log {
 
     /// Makes the segment that an unclean end has left end where its good frames end.
     fn cut_tail(&self, writer: &mut Writer) -> io::Result<()> {
-        let Some(cut) = &writer.cut else { return Ok(()) };
-        let file = self.shared.fs.open(&files::path(&self.dir, cut.first), Open::ReadWrite)?;
-        let mut unsure = vec![0; usize::try_from(cut.end - cut.unsure_from).unwrap_or(0)];
-        let got = file.read_at(&mut unsure, cut.unsure_from)?;
-        unsure.truncate(got);
-        // The same bytes in the same place: cut off in the middle, this harms nothing.
-        file.write_at(&unsure, cut.unsure_from)?;
+        let Some(cut) = writer.cut.clone() else { return Ok(()) };
+        let fs = &*self.shared.fs;
+        if cut.unsure_from < cut.end {
+            // What these records refer to may be in memory alone, too.
+            let generation = {
+                let state = self.state();
+                let segment = state.segments.iter().find(|s| s.first.offset == cut.first);
+                segment.map_or(cut.first, |s| s.generation)
+            };
+            for path in files::definition_paths(&self.dir, generation) {
+                match fs.open(&path, Open::ReadWrite) {
+                    Ok(file) => write_again(&*file, 0, file.len()?)?,
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        let file = fs.open(&files::path(&self.dir, cut.first), Open::ReadWrite)?;
         file.set_len(cut.end)?;
-        file.sync_data()?;
+        write_again(&*file, cut.unsure_from, cut.end)?;
+        fs.sync_dir(&self.dir)?;
         writer.filled.push((cut.first, cut.end));
         writer.cut = None;
         Ok(())
@@ -521,6 +533,17 @@ impl Log {
         writer.meta_on_disk = Some(meta);
         Ok(())
     }
+}
+
+/// Writes a part of a file once more and syncs it: after an end or a failed sync that nobody saw,
+/// what can be read may not be on disk. The same bytes in the same place: cut off in the middle,
+/// this harms nothing.
+fn write_again(file: &dyn File, from: u64, to: u64) -> io::Result<()> {
+    let mut bytes = vec![0; usize::try_from(to - from).unwrap_or(0)];
+    let got = file.read_at(&mut bytes, from)?;
+    bytes.truncate(got);
+    file.write_at(&bytes, from)?;
+    file.sync_data()
 }
 
 /// From when on data is missing if a record is the last one that survives: not later than what
