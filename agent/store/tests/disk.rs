@@ -137,7 +137,7 @@ fn run_child(dir: &Path, time: Duration) -> Option<u64> {
         counter.is_some()
     };
     // The time counts from its first success on, however long a loaded machine takes to get there.
-    while let Some(line) = lines.next() {
+    for line in lines.by_ref() {
         if note(line) {
             break;
         }
