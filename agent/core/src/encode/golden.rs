@@ -349,6 +349,9 @@ fn messages_say_how_many_samples_they_hold_and_how_many_have_no_place() {
     }
 }
 
+/// The part of a message, and the samples in it.
+type PartSamples = (Option<u32>, &'static [u32]);
+
 #[test]
 fn the_samples_of_a_message_are_known_afterwards() {
     let mut batch = batch(&["a", "b"]);
@@ -356,7 +359,7 @@ fn the_samples_of_a_message_are_known_afterwards() {
     batch.push_bad(1, StatusCode::BAD_TIMEOUT, BASE);
     batch.push_good(1, Value::U8(3), BASE);
     let record = record(batch);
-    let expected: [(Shape, &[(Option<u32>, &[u32])]); 3] = [
+    let expected: [(Shape, &[PartSamples]); 3] = [
         (Shape::Json, &[(None, &[0, 1, 2])]),
         (Shape::FlatJson, &[(Some(0), &[2]), (Some(1), &[0])]),
         (Shape::Value, &[(Some(0), &[0]), (Some(1), &[2])]),
