@@ -159,8 +159,15 @@ impl Log {
         Ok(())
     }
 
-    /// A receipt was called, `by_commit` or because a record had to give way in memory.
-    pub fn decided(&mut self, index: usize, stays: bool, by_commit: bool) -> Verdict {
+    /// A receipt was called, `by_commit` or because a record had to give way in memory; such a one
+    /// stays if every sink is done with it.
+    pub fn decided(
+        &mut self,
+        index: usize,
+        stays: bool,
+        by_commit: bool,
+        excuses: Excuses,
+    ) -> Verdict {
         let Some(item) = self.items.get_mut(index) else {
             return Err(format!("a receipt of item {index}, which is being appended"));
         };
@@ -168,7 +175,9 @@ impl Log {
         if !by_commit && stays {
             let missing = self.sinks.iter().find(|(_, sink)| !sink.has_settled(index));
             let missing = missing.map(|(name, _)| name);
-            ensure!(missing.is_none(), "{index} counts as kept, and {missing:?} never got it");
+            // Too old is done with, too.
+            let is_done = missing.is_none() || excuses.age;
+            ensure!(is_done, "{index} counts as kept, and {missing:?} never got it");
         }
         if !stays || !by_commit {
             item.fate = Fate::GivenUp;
