@@ -17,6 +17,9 @@ use crate::line::{Line, SOON, device_yaml, pipeline_yaml};
 
 /// How many edits are timed.
 const EDITS: usize = 30;
+/// From one edit to the next: an agent tells less often while changes go on, and begins anew after
+/// a pause.
+const BETWEEN: Duration = Duration::from_secs(10);
 /// How long what is at rest is watched.
 const REST: Duration = Duration::from_secs(60);
 /// From the last change to the beginning of rest.
@@ -90,8 +93,7 @@ fn edits(line: &Line, first: &str) {
         let said = device.wait(|text| text == format!("{next} {next} True {next}"));
         times[0].push(ran.duration_since(started));
         times[1].push(said.duration_since(started));
-        // Not one edit after the other: the agent tells less often while changes go on.
-        thread::sleep(Duration::from_secs(4));
+        thread::sleep(BETWEEN);
     }
     let what = ["edit applied by the agent", "  and told by the DeviceConnection (Programmed)"];
     for (what, mut times) in what.iter().zip(times) {
@@ -182,15 +184,17 @@ fn many(line: &Line, first: &str, device: &Pymodbus) {
 /// Memory and CPU of both programs while nothing changes.
 fn rest(line: &Line, plant: &str) {
     thread::sleep(CALM);
-    for program in ["lineside-operator", "lineside"] {
+    let programs = [("operator", "lineside-operator"), ("agent", "lineside")];
+    let before = programs.map(|(name, program)| {
         let pid = process(line, program).unwrap();
-        let before = ticks(pid).unwrap();
-        let started = Instant::now();
-        thread::sleep(REST);
+        (name, pid, ticks(pid).unwrap())
+    });
+    let started = Instant::now();
+    thread::sleep(REST);
+    for (name, pid, before) in before {
         let used = (ticks(pid).unwrap() - before) / TICKS;
         let share = used / started.elapsed().as_secs_f64() * 100.0;
         let resident = resident_kib(pid).unwrap() / 1024.0;
-        let name = if program == "lineside" { "agent" } else { "operator" };
         let what = format!("{name} at rest, {plant}");
         measured(&what, &format!("{resident:.1} MiB resident, {share:.2} % of a core"));
     }
