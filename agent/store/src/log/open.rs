@@ -119,6 +119,8 @@ pub(crate) fn recover(
         let io = StoreError::io("open", &path);
         writer.cursors.insert(*number, open_cursor(fs, &path, sequence).map_err(io)?);
         let mut sink = SinkState::new(cursor, *number);
+        // What was read may be in memory alone: nothing is deleted by it before it is written again.
+        (sink.persisted_floor, sink.dirty) = (0, true);
         let path = files::dead_path(&dir, *number);
         let letters = Letters::read(fs, &path, &seal);
         sink.letters = letters.map_err(StoreError::io("read", &path))?;

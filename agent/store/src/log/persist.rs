@@ -8,7 +8,7 @@ use lineside_core::UnixNanos;
 
 use super::files;
 use super::session::SinkState;
-use super::write::Writer;
+use super::write::{Writer, write_again};
 use super::{Log, Now};
 use crate::cursor::Cursor;
 use crate::frame::{Kind, Seal};
@@ -23,6 +23,8 @@ pub(super) struct CursorFile {
     file: Arc<dyn File>,
     /// Of the newest slot.
     sequence: u64,
+    /// That slot was read and may be in memory alone.
+    unsure: bool,
 }
 
 impl Log {
@@ -139,7 +141,7 @@ impl Log {
         file.sync_data()?;
         fs.rename(&temporary, &path)?;
         fs.sync_dir(&self.dir)?;
-        writer.cursors.insert(number, CursorFile { file, sequence: 1 });
+        writer.cursors.insert(number, CursorFile { file, sequence: 1, unsure: false });
         Ok(())
     }
 
@@ -147,10 +149,17 @@ impl Log {
         let Some(cursor) = writer.cursors.get_mut(&number) else {
             return Err(io::Error::other("no cursor file"));
         };
+        let slot = |sequence: u64| (sequence % 2) * SLOT as u64;
+        if cursor.unsure {
+            // It is the good one while the other is written.
+            let at = slot(cursor.sequence);
+            write_again(&*cursor.file, at, at + SLOT as u64)?;
+            self.shared.fs.sync_dir(&self.dir)?;
+            cursor.unsure = false;
+        }
         // After a failure the same slot is written again: the other one is the good one.
         let next = cursor.sequence + 1;
-        let at = (next % 2) * SLOT as u64;
-        cursor.file.write_at(&sealed::encode(&self.seal, next, body), at)?;
+        cursor.file.write_at(&sealed::encode(&self.seal, next, body), slot(next))?;
         cursor.file.sync_data()?;
         cursor.sequence = next;
         Ok(())
@@ -184,7 +193,7 @@ pub(super) fn open_cursor(
     path: &std::path::Path,
     sequence: u64,
 ) -> io::Result<CursorFile> {
-    Ok(CursorFile { file: fs.open(path, Open::ReadWrite)?, sequence })
+    Ok(CursorFile { file: fs.open(path, Open::ReadWrite)?, sequence, unsure: true })
 }
 
 /// When something was last done, for what is done once in a while.

@@ -538,7 +538,7 @@ impl Log {
 /// Writes a part of a file once more and syncs it: after an end or a failed sync that nobody saw,
 /// what can be read may not be on disk. The same bytes in the same place: cut off in the middle,
 /// this harms nothing.
-fn write_again(file: &dyn File, from: u64, to: u64) -> io::Result<()> {
+pub(super) fn write_again(file: &dyn File, from: u64, to: u64) -> io::Result<()> {
     let mut bytes = vec![0; usize::try_from(to - from).unwrap_or(0)];
     let got = file.read_at(&mut bytes, from)?;
     bytes.truncate(got);
