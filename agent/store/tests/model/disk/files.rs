@@ -194,14 +194,12 @@ impl File for Handle {
 
     fn sync_data(&self) -> io::Result<()> {
         let all = |state: &mut State| {
-            state.syncs += 1;
             if !state.lies.sync_data {
                 state.content(self.node)?.sync();
             }
             Ok(())
         };
         let some = |state: &mut State| {
-            state.syncs += 1;
             if let Some(Entry::File { content, .. }) = state.nodes.get_mut(&self.node) {
                 content.fail_sync(&mut state.dice);
             }

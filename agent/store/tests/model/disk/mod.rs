@@ -48,7 +48,6 @@ struct State {
     capacity: u64,
     faults: Faults,
     lies: Lies,
-    syncs: u64,
 }
 
 enum Entry {
@@ -70,7 +69,6 @@ impl SimFs {
             capacity,
             faults: Faults::default(),
             lies,
-            syncs: 0,
         })))
     }
 
@@ -160,11 +158,6 @@ impl SimFs {
         }
         files.sort();
         files
-    }
-
-    /// Syncs of file content so far, failed ones included.
-    pub fn syncs(&self) -> u64 {
-        self.state().syncs
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

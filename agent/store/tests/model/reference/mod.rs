@@ -339,9 +339,10 @@ impl Log {
     /// Decides what was not committed by where the log ends after a start.
     fn find_end(&mut self, number: u64, loss: Loss) -> Verdict {
         let sure = if loss.unsynced { self.synced } else { self.items.len() };
-        // A rotten record at the very end cannot be told from a torn write.
-        let is_sure = |i: &&Item| i.fate == Fate::Committed && !i.rotten;
-        let committed = self.items[..sure].iter().filter(is_sure);
+        // A rotten record in the newest segment is told from a torn write by what lies behind it;
+        // a crash that takes that away takes all from the rotten record on.
+        let is_sure = |i: &&Item| i.fate == Fate::Committed;
+        let committed = self.items[..sure].iter().take_while(|i| !i.rotten).filter(is_sure);
         let committed = committed.map(|i| i.end).max().unwrap_or_default();
         ensure!(
             number >= committed || loss.rot,
