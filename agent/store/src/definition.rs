@@ -1,7 +1,7 @@
 //! Definitions: origins (a device and its point names) by number, so that a record names its
 //! origin in a few bytes. Pure.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use lineside_core::Origin;
@@ -11,7 +11,7 @@ use crate::fields::{BadField, Reader, put_block, put_varint};
 
 /// What a record names its origin by. The checksum binds the two: a number that is given again
 /// because its definition cannot be read any more does not give old records a new origin.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct DefinitionId {
     pub(crate) number: u32,
     /// Of the definition's payload.
@@ -79,8 +79,8 @@ fn same(a: &Origin, b: &Origin) -> bool {
 /// The definitions of a log that are in use.
 #[derive(Debug, Default)]
 pub(crate) struct Definitions {
-    origins: HashMap<DefinitionId, Arc<Origin>>,
-    by_path: HashMap<Arc<str>, Vec<DefinitionId>>,
+    origins: BTreeMap<DefinitionId, Arc<Origin>>,
+    by_path: BTreeMap<Arc<str>, Vec<DefinitionId>>,
     next: u32,
 }
 

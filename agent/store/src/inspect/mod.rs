@@ -6,7 +6,7 @@ mod dump;
 mod golden;
 mod verify;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -102,8 +102,8 @@ impl LogLayout {
         &self,
         fs: &dyn Fs,
         first: u64,
-    ) -> Result<HashMap<DefinitionId, Arc<Origin>>, StoreError> {
-        let mut origins = HashMap::new();
+    ) -> Result<BTreeMap<DefinitionId, Arc<Origin>>, StoreError> {
+        let mut origins = BTreeMap::new();
         if let Some(generation) = self.generations.iter().rfind(|g| **g <= first) {
             let loaded = load_mirrors(fs, &self.dir, *generation, &self.seal, |id, origin| {
                 origins.entry(id).or_insert(origin);

@@ -1,6 +1,6 @@
 //! Opening a log after any end: what its files say, without reading more than the last segment.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -246,7 +246,7 @@ impl Found {
             let path = files::path(dir, first);
             let file = fs.open(&path, Open::Read)?;
             let scan = Scan::new(&*file, seal, 0, *bytes);
-            let mut defined = HashSet::new();
+            let mut defined = BTreeSet::new();
             load_mirrors(fs, dir, segment.generation, seal, |id, _| {
                 defined.insert(id);
             })?;
@@ -315,7 +315,7 @@ impl Ending {
         mut scan: Scan<'_>,
         first: Place,
         known: u64,
-        defined: &HashSet<DefinitionId>,
+        defined: &BTreeSet<DefinitionId>,
     ) -> io::Result<Self> {
         let mut spots = Vec::new();
         let mut committed = known;

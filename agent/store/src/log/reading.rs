@@ -1,6 +1,6 @@
 //! Reading records of a sink from disk, outside of every lock.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -160,7 +160,7 @@ impl Reading {
     fn read(&self) -> io::Result<Read> {
         let mut read = Read::default();
         let mut origins =
-            Origins { log: &self.log, known: HashMap::new(), loaded: Vec::new(), refused: None };
+            Origins { log: &self.log, known: BTreeMap::new(), loaded: Vec::new(), refused: None };
         for part in &self.parts {
             if part.end <= self.from {
                 continue;
@@ -249,7 +249,7 @@ impl Reading {
 /// Origins by name: those in use, and those of older generations as far as they are needed.
 struct Origins<'a> {
     log: &'a Log,
-    known: HashMap<DefinitionId, Arc<Origin>>,
+    known: BTreeMap<DefinitionId, Arc<Origin>>,
     loaded: Vec<u64>,
     /// The disk refused to be read.
     refused: Option<io::Error>,

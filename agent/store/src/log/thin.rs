@@ -1,7 +1,7 @@
 //! `overflow: Thin`: the oldest segment is written again without every second record of each
 //! device whose samples are all Good. Where records were, a mark says how many samples went.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
@@ -138,7 +138,7 @@ struct Rewriting<'a> {
     seal: &'a Seal,
     out: Vec<u8>,
     /// Of each origin, whether its last good record was removed.
-    removed_last: HashMap<DefinitionId, bool>,
+    removed_last: BTreeMap<DefinitionId, bool>,
     /// The mark for what was removed since the last frame that stays.
     mark: Option<Header>,
     /// Samples removed in this round.
@@ -150,7 +150,7 @@ impl<'a> Rewriting<'a> {
     fn new(seal: &'a Seal) -> Self {
         let key = ObjectKey::new("", "");
         let stand_in = Origin::new(key, None, Vec::new().into(), Vec::new().into());
-        let (removed_last, stand_in) = (HashMap::new(), Arc::new(stand_in));
+        let (removed_last, stand_in) = (BTreeMap::new(), Arc::new(stand_in));
         Self { seal, out: Vec::new(), removed_last, mark: None, removed: 0, stand_in }
     }
 

@@ -7,7 +7,7 @@
 //!          the segment is given up at its published end; pending stays and is tried again
 //! ```
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -68,9 +68,9 @@ struct Generation {
     first: u64,
     files: [Arc<dyn File>; 2],
     position: u64,
-    defined: HashSet<DefinitionId>,
+    defined: BTreeSet<DefinitionId>,
     /// Bytes of the definitions that the present segment refers to.
-    used: HashMap<DefinitionId, u64>,
+    used: BTreeMap<DefinitionId, u64>,
     dirty: bool,
 }
 
@@ -96,7 +96,7 @@ pub(super) struct Writer {
     dir_dirty: bool,
     synced_at: Option<UnixNanos>,
     meta_on_disk: Option<Meta>,
-    pub(super) cursors: HashMap<u32, CursorFile>,
+    pub(super) cursors: BTreeMap<u32, CursorFile>,
     pub(super) persisted_at: Option<UnixNanos>,
     /// Segments that are given up, to be removed when the cursors say so on disk.
     pub(super) doomed: Vec<Segment>,
@@ -162,7 +162,7 @@ impl State {
 
     /// Forgets origins that a generation on disk has; one that is still in use gets a new number
     /// in the next.
-    fn forget_definitions(&mut self, defined: &HashSet<DefinitionId>) {
+    fn forget_definitions(&mut self, defined: &BTreeSet<DefinitionId>) {
         self.definitions.retain(|id| !defined.contains(&id));
     }
 }
@@ -332,7 +332,7 @@ impl Log {
     /// most of it is not used any more.
     fn generation_for(&self, writer: &mut Writer, first: u64) -> io::Result<u64> {
         if let Some(generation) = &mut writer.generation {
-            let used: u64 = generation.used.drain().map(|(_, bytes)| bytes).sum();
+            let used: u64 = std::mem::take(&mut generation.used).into_values().sum();
             if generation.position < SMALL_GENERATION.max(used * 4) {
                 return Ok(generation.first);
             }
@@ -364,8 +364,8 @@ impl Log {
             first,
             files,
             position: head.len() as u64,
-            defined: HashSet::new(),
-            used: HashMap::new(),
+            defined: BTreeSet::new(),
+            used: BTreeMap::new(),
             dirty: true,
         });
         if let Some(old) = old {
@@ -379,7 +379,7 @@ impl Log {
         let Some(generation) = &mut writer.generation else {
             return Err(io::Error::other("no definitions"));
         };
-        if let std::collections::hash_map::Entry::Vacant(entry) = generation.used.entry(id) {
+        if let std::collections::btree_map::Entry::Vacant(entry) = generation.used.entry(id) {
             let mut payload = Vec::new();
             definition::encode(origin, &mut payload);
             entry.insert(frame::size(payload.len()) as u64);
