@@ -1,7 +1,10 @@
-//! Dead letters against a real broker that refuses one device's topic: they are kept over a
-//! restart, shown, given up and sent again; everything else goes on.
+//! Dead letters against real brokers: one that refuses a topic, and one that breaks the connection
+//! at a message. They are kept over a restart, shown, given up and sent again; everything else goes
+//! on.
 
+use std::collections::BTreeSet;
 use std::process::Output;
+use std::time::Duration;
 
 use lineside_tests::agent::{Agent, lineside};
 use lineside_tests::broker::{Broker, Options};
@@ -15,6 +18,8 @@ use crate::plant::{self, SOON};
 
 const SINK: &str = "default/all/broker";
 const COUNTER: (&str, &str) = ("c", "holding-register:1:UDINT");
+/// Longest time until a message is found guilty: about nine connections, with growing waits between.
+const CONVICTION: Duration = Duration::from_secs(180);
 /// Only the topic of device `a` may be written.
 const NARROW: &str = "topic readwrite lineside/default/a\ntopic readwrite lineside/default/agents/#\n\
                       topic read lineside/#\n";
@@ -115,6 +120,52 @@ fn what_a_broker_refuses_is_kept_shown_given_up_and_sent_again() {
     .unwrap();
     assert!(plant::of_point(&mut consumer, "b", "c").iter().all(|s| s.record != id));
 
+    looks_whole(&dir);
+}
+
+#[test]
+fn a_message_at_which_the_broker_breaks_the_connection_is_set_aside_and_the_rest_goes_on() {
+    let dir = TestDir::new("poison").unwrap();
+    // MQTT 3.1.1 has no word for a message that is too large: Mosquitto closes the connection.
+    let extra = vec!["max_packet_size 1000".to_owned()];
+    let broker = Broker::start(&dir, "broker", Options { extra, ..Options::default() }).unwrap();
+    let peers = ["a", "b"].map(|name| Pymodbus::start(&dir, name, &fixture()).unwrap());
+    let small = plant::device("a", peers[0].port, &[COUNTER], &["intervalMillis: 500"]);
+    plant::write(&dir, "a", &small);
+    let points: Vec<(String, String)> = (1..=40)
+        .map(|n| (format!("a_point_of_many_{n}"), format!("holding-register:{n}")))
+        .collect();
+    let points: Vec<(&str, &str)> = points.iter().map(|(n, a)| (&**n, &**a)).collect();
+    let large = plant::device("b", peers[1].port, &points, &["intervalMillis: 3600000"]);
+    plant::write(&dir, "b", &large);
+    let pipeline = plant::pipeline(broker.port, &[]).replace("Memory", "Durable");
+    let pipeline = pipeline.replace("      url:", "      version: V311\n      url:");
+    plant::write(&dir, "pipeline", &pipeline);
+    let mut consumer = plant::consumer(&dir, &broker).unwrap();
+    let _agent = Agent::start(&dir, "agent", &dir.join("config"), &[]).unwrap();
+
+    wait::until("the message is set aside", CONVICTION, || !letters(&dir).is_empty()).unwrap();
+    let all = letters(&dir);
+    let of_b = |l: &Value| (&l["device"], &l["code"]) == (&json!("default/b"), &json!("LNS-3012"));
+    assert!(all.iter().all(of_b), "{all:?}");
+    // Everything of the other device arrives, what waited meanwhile included.
+    let served = || -> Vec<u64> {
+        let requests = peers[0].log.requests().unwrap();
+        requests.iter().filter_map(|r| r.counted("c")).collect()
+    };
+    wait::until("it is polled on", SOON, || served().len() > 10).unwrap();
+    let served = served();
+    wait::until("the other device's samples", SOON, || {
+        let got = plant::of_point(&mut consumer, "a", "c");
+        let got: BTreeSet<u64> = got.iter().filter_map(|s| s.counter().ok()).collect();
+        served.iter().all(|counter| got.contains(counter))
+    })
+    .unwrap();
+    assert!(ledger(&dir).dropped.is_empty());
+}
+
+/// The store's files can be read, and hold what they should.
+fn looks_whole(dir: &TestDir) {
     let state = dir.join("agent-state");
     let verified = lineside(["store", "verify", state.to_str().unwrap()]).unwrap();
     assert_eq!(verified.status.code(), Some(0), "{verified:?}");

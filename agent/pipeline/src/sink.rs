@@ -104,10 +104,12 @@ impl Station {
     }
 
     /// Whether a session that ended so may have ended because of a record: the remote had taken
-    /// the connection and then broke it off.
+    /// the connection and then broke it off. Many say nothing when they do, so that it looks like
+    /// a lost network; the store makes sure that nobody is convicted for that.
     fn accuses(&self, ended: &Ended) -> bool {
-        let broke = matches!(ended, Ended::Failed(fault) if fault.class == FaultClass::Peer);
-        broke && self.lock().facts.connected
+        let Ended::Failed(fault) = ended else { return false };
+        matches!(fault.class, FaultClass::Peer | FaultClass::Unreachable)
+            && self.lock().facts.connected
     }
 
     fn closed(&self) {

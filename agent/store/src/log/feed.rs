@@ -9,6 +9,7 @@ use lineside_crds::diagnostics::Code;
 use super::letters::{Limits, Retried};
 use super::session::{Found, SinkState, View, Which, advance};
 use super::{Log, Now, Reading, State};
+use crate::cursor::Suspects;
 use crate::entry::{Content, Entry};
 use crate::frame::Seal;
 use crate::ledger::{DropReason, Ledger};
@@ -16,6 +17,8 @@ use crate::settled::Place;
 
 /// Sessions that a record has to have broken when it was alone, before it is suspected.
 const SUSPECTED: u32 = 3;
+/// What is noted of a suspect once another record was taken in its place.
+const ON_TRIAL: u32 = SUSPECTED + 1;
 
 /// The answer to a session that asks for a record.
 pub enum Take {
@@ -92,8 +95,9 @@ impl Log {
     /// be the fault of a record that was on its way.
     pub fn session_ended(&self, sink: &str, accused: bool) {
         let mut state = self.state();
+        let limits = Limits::new(state.settings.max_bytes, state.seen_at);
         let Some(sink) = state.sinks.get_mut(sink) else { return };
-        sink.judge_session(accused);
+        sink.judge_session(accused, &self.seal, limits);
         sink.end_session();
     }
 }
@@ -189,7 +193,7 @@ impl State {
         let rejected = samples - delivered - skipped;
         let batch = handed.batch.as_ref();
         sink.bury(seal, start, batch, &outcome.refusals, rejected, limits);
-        sink.progressed(offset, seal, limits);
+        sink.progressed(offset);
         self.forget_delivered();
         waited
     }
@@ -251,10 +255,17 @@ pub(super) fn oldest(max_age: Option<std::time::Duration>, now: Now) -> Option<U
 }
 
 impl SinkState {
-    /// A record was settled: suspicion gives way.
-    fn progressed(&mut self, offset: u64, seal: &Seal, limits: Limits) {
-        if let Some((entry, batch)) = self.put_off.take_if(|(e, _)| e.place.offset != offset) {
-            self.convict(&entry, &batch, seal, limits);
+    /// A record was settled: suspicion gives way. Only one that was put off is on trial now: the
+    /// remote takes others, so the next to be handed out is this one, alone.
+    fn progressed(&mut self, offset: u64) {
+        if let Some((which, entry)) = self.put_off.take_if(|(_, e)| e.place.offset != offset) {
+            let alone = Some((entry.place.offset, ON_TRIAL));
+            self.cursor.suspects = Suspects { at_once: Some(1), alone };
+            if let Some(head) = self.head(which) {
+                head.at = entry.place;
+                head.ahead.push_front(entry);
+            }
+            return;
         }
         let suspects = &mut self.cursor.suspects;
         if suspects.alone.is_some_and(|(alone, _)| alone == offset) {
@@ -266,10 +277,14 @@ impl SinkState {
 
     /// A session that was broken off without progress accuses what it was handed. First half of
     /// that is handed to the next, down to a single record. One that was alone three times is put
-    /// off: if another record fares no better, it is the remote and not the record.
-    fn judge_session(&mut self, accused: bool) {
+    /// off: if another record fares no better, it is the remote and not the record. If the other
+    /// one is taken, a last session with the suspect decides: the remote may have recovered.
+    fn judge_session(&mut self, accused: bool, seal: &Seal, limits: Limits) {
         let Some(&first) = self.in_session.first().filter(|_| accused) else { return };
         self.dirty = true;
+        if self.in_session.len() == 1 && self.cursor.suspects.alone == Some((first, ON_TRIAL)) {
+            return self.convict(first, seal, limits);
+        }
         let suspects = &mut self.cursor.suspects;
         if self.in_session.len() > 1 {
             let half = u32::try_from(self.in_session.len() / 2).unwrap_or(u32::MAX);
@@ -285,16 +300,16 @@ impl SinkState {
         };
     }
 
-    /// Another record was taken where this one broke session after session.
-    fn convict(&mut self, entry: &Entry, batch: &Arc<Batch>, seal: &Seal, limits: Limits) {
-        self.handed.remove(&entry.place.offset);
-        let samples = self.cursor.settle(entry.place, entry.end());
+    /// The record broke session after session, another one was taken, and it broke one more.
+    fn convict(&mut self, offset: u64, seal: &Seal, limits: Limits) {
+        let Some(handed) = self.handed.remove(&offset) else { return };
+        self.in_session.remove(&offset);
+        let samples = self.cursor.settle(handed.place, handed.place.after(handed.samples));
         let message = "the remote broke the connection whenever it was sent, and takes others";
-        let all = (0..batch.len() as u32).collect();
+        let all = (0..u32::try_from(handed.samples).unwrap_or(u32::MAX)).collect();
         let refusal = Refusal::new(Code::RecordPoisonous, message, None, all);
-        self.bury(seal, entry.place, Some(batch), &[refusal], samples, limits);
+        self.bury(seal, handed.place, handed.batch.as_ref(), &[refusal], samples, limits);
         self.cursor.suspects.alone = None;
-        self.dirty = true;
     }
 }
 
@@ -302,7 +317,7 @@ impl SinkState {
 fn advance_past_suspect(sink: &mut SinkState, which: Which, view: &mut View<'_>) -> Found {
     loop {
         let found = advance(sink, which, view);
-        let Found::Record(entry, batch) = &found else { return found };
+        let Found::Record(entry, _) = &found else { return found };
         let suspected = sink.cursor.suspects.alone;
         if suspected != Some((entry.place.offset, SUSPECTED)) {
             return found;
@@ -310,6 +325,6 @@ fn advance_past_suspect(sink: &mut SinkState, which: Which, view: &mut View<'_>)
         if let Some(head) = sink.head(which) {
             head.at = entry.end();
         }
-        sink.put_off = Some((entry.clone(), batch.clone()));
+        sink.put_off = Some((which, entry.clone()));
     }
 }

@@ -96,7 +96,7 @@ pub(super) struct SinkState {
     pub(super) persisted_floor: u64,
     pub(super) letters: Letters,
     /// A record that is suspected to end sessions, put off to see how another one fares.
-    pub(super) put_off: Option<(Entry, Arc<Batch>)>,
+    pub(super) put_off: Option<(Which, Entry)>,
     /// What heads have read ahead, or are reading, is of this round; it changes when records on
     /// disk do.
     pub(super) round: u64,
