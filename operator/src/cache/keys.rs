@@ -10,6 +10,7 @@ use lineside_crds::api::agent::{Agent, AgentStatus};
 use lineside_crds::api::agent_pool::{AgentPool, POOL_DEFAULT};
 use lineside_crds::api::device::DeviceConnection;
 use lineside_crds::api::pipeline::{Pipeline, PipelineSpec};
+use lineside_crds::validate::is_discarded;
 
 use super::kinds::{Claim, Lease, Node, Pod, ServiceAccount, StatefulSet};
 use super::table::Change;
@@ -315,6 +316,8 @@ fn facts<K: Resource>(object: &Guarded<K>) -> impl PartialEq + use<K> {
         meta.uid.clone(),
         meta.generation,
         meta.labels.clone(),
+        // The one annotation that agents are told of; it changes no generation.
+        meta.annotations.as_ref().is_some_and(is_discarded),
         meta.deletion_timestamp.clone(),
         object.0.is_ok(),
     )
@@ -359,6 +362,7 @@ impl WithoutVersion for k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMe
 #[cfg(test)]
 mod tests {
     use kube::runtime::watcher::Event;
+    use lineside_crds::api::DISCARD_BACKLOG;
     use serde_json::{Value, json};
 
     use super::super::{Scope, Tracked};
@@ -477,6 +481,19 @@ mod tests {
             keys(&cache(), Event::Apply(pipeline("p1", 2, moved))),
             ["Agent ns/a1", "Agent ns/a2", "Pipeline ns/p1"]
         );
+    }
+
+    #[test]
+    fn an_annotation_that_gives_up_what_waits_concerns_the_agents_and_no_other_does() {
+        let annotated = |version, annotation: &str| {
+            pipeline("p1", version, json!({"metadata": {"annotations": {(annotation): "true"}}}))
+        };
+        let cache = cache();
+        let note = Event::Apply(annotated(2, "plant.example/reviewed"));
+        assert_eq!(keys(&cache, note), ["Pipeline ns/p1"]);
+        let both = ["Agent ns/a1", "Pipeline ns/p1"];
+        assert_eq!(keys(&cache, Event::Apply(annotated(3, DISCARD_BACKLOG))), both);
+        assert_eq!(keys(&cache, Event::Apply(pipeline("p1", 4, json!({})))), both, "taken back");
     }
 
     #[test]
