@@ -384,6 +384,9 @@ impl Hub {
     }
 }
 
+/// How long a session waits for one store before it looks which stores press.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
 /// As long as a session waits for the stores of pipelines.
 struct Held<'a>(&'a Hub);
 
@@ -403,14 +406,14 @@ impl Drop for Held<'_> {
 impl Emit for Hub {
     #[allow(clippy::async_yields_async, reason = "a receipt is a future of its own, by contract")]
     fn emit(&self, batch: Batch) -> BoxFuture<'_, Receipt> {
-        let pressing = self.pressing();
-        if pressing.is_empty() {
+        if self.pressing().is_empty() {
             return Box::pin(std::future::ready(self.accept(batch)));
         }
         Box::pin(async move {
             let held = Held::begin(self);
-            for stream in pressing {
-                stream.room().await;
+            // Looked at again now and then: the store that presses may be gone, or others press.
+            while let Some(stream) = self.pressing().pop() {
+                let _ = tokio::time::timeout(LOOK_AGAIN, stream.room()).await;
             }
             drop(held);
             self.accept(batch)

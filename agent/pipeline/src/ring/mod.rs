@@ -28,6 +28,8 @@ const HELD_PART: u64 = 4;
 
 struct Slot {
     batch: Arc<Batch>,
+    /// No sample says anything but Good.
+    good: bool,
     samples: u64,
     bytes: u64,
     captured_at: Instant,
@@ -85,6 +87,9 @@ struct Inner {
     settings: Store,
     cursors: HashMap<Arc<str>, Cursor>,
     captured: u64,
+    /// Bytes taken in so far, and how many when it was thinned last.
+    appended: u64,
+    thinned_at: u64,
 }
 
 /// See the module.
@@ -109,6 +114,8 @@ impl Ring {
             settings,
             cursors: HashMap::new(),
             captured: 0,
+            appended: 0,
+            thinned_at: 0,
         };
         Arc::new(Self {
             store: format!("{:016x}{:016x}", random(), random()).into(),
@@ -151,10 +158,12 @@ impl Ring {
         if batch.is_empty() {
             return;
         }
+        let good = batch.iter().all(|s| s.status.is_good());
         let slot = Slot {
             samples: batch.len() as u64,
             bytes: batch.memory_bytes() as u64,
             captured_at: Instant::now(),
+            good,
             batch,
         };
         self.lock().append(slot);
@@ -303,6 +312,7 @@ impl Inner {
             cursor.ledger.buffered += samples;
         }
         self.bytes += bytes;
+        self.appended += bytes;
         self.slots.insert(offset, slot);
         if self.bytes > self.settings.max_bytes {
             match self.settings.overflow {
@@ -312,8 +322,13 @@ impl Inner {
                     self.thin();
                     self.make_room();
                 }
-                // Devices wait before they hand over more; what comes all the same, from many of
-                // them at once, is little.
+                // Devices wait before they hand over more. What comes all the same, from many of
+                // them at once or from the rule of staleness, has a bound, too.
+                Overflow::Backpressure
+                    if self.bytes > self.settings.max_bytes + self.settings.max_bytes / 4 =>
+                {
+                    self.drop_slot(offset, DropReason::StoreFull);
+                }
                 Overflow::Backpressure => {}
             }
         }
@@ -322,13 +337,18 @@ impl Inner {
     }
 
     /// Drops every second record of each device, but none with a sample that is not Good. Each
-    /// time the ring is full again, what is left of the past is halved again.
+    /// time the ring is full again, what is left of the past is halved again; not before an eighth
+    /// of it is new, so that a ring that cannot be thinned costs no more than another.
     fn thin(&mut self) {
+        if self.appended - self.thinned_at < self.settings.max_bytes / 8 {
+            return;
+        }
+        self.thinned_at = self.appended;
         let mut spared = HashSet::new();
         let halved: Vec<u64> = self
             .slots
             .iter()
-            .filter(|(_, slot)| slot.batch.iter().all(|s| s.status.is_good()))
+            .filter(|(_, slot)| slot.good)
             .filter(|(o, _)| !self.cursors.values().any(|c| c.holds(**o)))
             .filter_map(|(offset, slot)| {
                 let device = &slot.batch.origin().path;
