@@ -72,11 +72,11 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    fn well(health: Health, reason: &'static str) -> Self {
+    pub(crate) fn well(health: Health, reason: &'static str) -> Self {
         Self { health, reason, code: None, message: String::new() }
     }
 
-    fn ill(health: Health, code: Code, message: String) -> Self {
+    pub(crate) fn ill(health: Health, code: Code, message: String) -> Self {
         Self { health, reason: code.reason(), code: Some(code), message }
     }
 }
@@ -237,7 +237,14 @@ pub fn judge_pipeline(
     let works = of(Health::Healthy).chain(of(Health::Degraded)).next().is_some();
     if let Some(ill) = ill {
         let health = if works { Health::Degraded } else { ill.verdict.health };
-        return Verdict { health, ..ill.verdict.clone() };
+        // With the disk in trouble, too, what waits for the sink is in danger.
+        let message = match trouble {
+            Some(Trouble { code, message }) => {
+                format!("{}; and {code}: {message}", ill.verdict.message)
+            }
+            None => ill.verdict.message.clone(),
+        };
+        return Verdict { health, message, ..ill.verdict.clone() };
     }
     if let Some(quiet) = quiet {
         return quiet;
@@ -411,6 +418,12 @@ mod tests {
             |trouble| judge_pipeline(Mode::Running, &sources(&[&well]), &[outlet], trouble).code;
         assert_eq!(judge(Some(&trouble)), Some(Code::StoreDiskFull));
         assert_eq!(judge(None), Some(Code::StoreFull));
+        // A sink that is away is said first, and does not hide the disk.
+        let away = Verdict::ill(Health::Unavailable, Code::SinkUnavailable, "refused".into());
+        let outlet = Outlet { verdict: &away, dropping: None };
+        let verdict = judge_pipeline(Mode::Running, &sources(&[&well]), &[outlet], Some(&trouble));
+        assert_eq!(verdict.code, Some(Code::SinkUnavailable));
+        assert_eq!(verdict.message, "refused; and LNS-4010: no space left");
     }
 
     #[tokio::test(start_paused = true)]

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lineside_crds::api::Kind;
-use lineside_crds::api::agent_pool::DRAIN_TIMEOUT_SECONDS_DEFAULT;
 use lineside_crds::delivery::{Manifest, UnpackError, Unpacked, unpack};
 use lineside_crds::diagnostics::Code;
 use lineside_crds::model::ObjectKey;
@@ -45,6 +44,14 @@ pub struct Running {
 }
 
 impl Running {
+    /// How long a pipeline that is taken from the agent may go on delivering what it holds. It may
+    /// well have been moved to another agent with its last device, so nobody thinks of it as
+    /// deleted.
+    pub fn drain_timeout(&self) -> Duration {
+        let seconds = self.manifest.drain_timeout_seconds.clamp(0, DRAIN_TIMEOUT_MOST);
+        Duration::from_secs(seconds.unsigned_abs())
+    }
+
     /// The epoch under which this agent owns a device; `None` when it does not own it.
     pub fn epoch(&self, device: &str) -> Option<i64> {
         self.assignment(device).map(|a| a.epoch)
@@ -89,15 +96,6 @@ impl Standing {
         let seconds = self.running.as_ref().map(|running| running.manifest.heartbeat_seconds);
         let seconds = seconds.and_then(|s| u64::try_from(s).ok()).unwrap_or(HEARTBEAT_DEFAULT);
         Duration::from_secs(seconds.clamp(1, HEARTBEAT_MOST))
-    }
-
-    /// How long a pipeline that is taken from the agent may go on delivering what it holds. It may
-    /// well have been moved to another agent with its last device, so nobody thinks of it as
-    /// deleted.
-    pub fn drain_timeout(&self) -> Duration {
-        let seconds = self.running.as_ref().map(|running| running.manifest.drain_timeout_seconds);
-        let seconds = seconds.unwrap_or(DRAIN_TIMEOUT_SECONDS_DEFAULT).clamp(0, DRAIN_TIMEOUT_MOST);
-        Duration::from_secs(seconds.unsigned_abs())
     }
 }
 

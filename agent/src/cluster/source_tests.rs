@@ -249,13 +249,11 @@ fn an_agent_that_is_to_end_keeps_its_pipelines_and_no_device() {
 
 #[test]
 fn what_is_taken_away_drains_for_as_long_as_the_pool_allows_and_never_longer_than_a_day() {
-    assert_eq!(Standing::default().drain_timeout(), Duration::from_secs(3600));
     for (said, meant) in [(600, 600), (0, 0), (-5, 0), (i64::MAX, 86_400)] {
         let files = set(&[pipeline("p")], |facts| facts.drain_timeout_seconds = said);
         let (_, manifest) = narrowed(&files);
-        let running = Some(Running { manifest, origin: Origin::Mount });
-        let standing = Standing { running, trouble: None };
-        assert_eq!(standing.drain_timeout(), Duration::from_secs(meant), "{said}");
+        let running = Running { manifest, origin: Origin::Mount };
+        assert_eq!(running.drain_timeout(), Duration::from_secs(meant), "{said}");
     }
 }
 

@@ -174,8 +174,6 @@ impl Runner {
                     match &mut source {
                         None => watch.look(&mut engine, &shown).await,
                         Some(source) => {
-                            let linger = source.standing().borrow().drain_timeout();
-                            engine = engine.with_linger(linger);
                             mounted::look(source, &mut watch, &mut engine, &shown).await;
                         }
                     }

@@ -7,6 +7,7 @@ use super::Shown;
 use super::watch::Watch;
 use crate::cluster::since_boot;
 use crate::cluster::source::{Source, Step, narrow};
+use crate::config::book::Verdict;
 
 /// Looks at the mounted configuration and applies a new set.
 pub(super) async fn look(
@@ -17,8 +18,13 @@ pub(super) async fn look(
 ) {
     match source.look(since_boot()).await {
         Some(Step::Run(accepted)) => {
-            let manifest = accepted.running.manifest.clone();
-            watch.take(&accepted.files, |verdict| narrow(verdict, &manifest), engine, shown).await;
+            let (manifest, linger) =
+                (accepted.running.manifest.clone(), accepted.running.drain_timeout());
+            let finish = |verdict: &mut Verdict| {
+                narrow(verdict, &manifest);
+                verdict.desired.linger = Some(linger);
+            };
+            watch.take(&accepted.files, finish, engine, shown).await;
             source.applied(accepted.running);
         }
         Some(Step::Show(trouble)) => {

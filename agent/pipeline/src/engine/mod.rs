@@ -1,5 +1,6 @@
 //! The engine: brings what runs to what the configuration asks for, touching only what differs.
 
+mod moving;
 mod run;
 mod running;
 mod vault;
@@ -16,13 +17,14 @@ use lineside_core::driver::{Driver, Update};
 use lineside_core::fault::Fault;
 use lineside_core::secret::Secrets;
 use lineside_core::sink::Sink;
-use lineside_crds::model::{Device, Durability, Mode, ObjectKey, Pipeline, SinkKind};
+use lineside_crds::model::{Device, Mode, ObjectKey, Pipeline, SinkKind};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::Windows;
 use crate::device::{self, Hub};
 use crate::route::{Route, Selection, select};
+use crate::stream::Stream;
 
 pub use view::{GivenUp, View};
 
@@ -63,6 +65,9 @@ pub struct Desired {
     /// Ownership generations by device, stamped into every batch; zero for a device that is not
     /// listed, which nobody else can own.
     pub epochs: BTreeMap<ObjectKey, u64>,
+    /// How long what is removed may go on to deliver what it holds; `None` = what is in memory is
+    /// given up at once, and what is on disk after an hour.
+    pub linger: Option<Duration>,
 }
 
 impl Desired {
@@ -78,16 +83,18 @@ pub struct Engine {
     pipelines: BTreeMap<ObjectKey, RunningPipeline>,
     /// Pipelines that were removed and still deliver what they hold, until then at the latest.
     leaving: BTreeMap<ObjectKey, (RunningPipeline, Instant)>,
-    linger: Duration,
+    linger: Option<Duration>,
     vault: Vault,
+    /// Whether a configuration was applied, so that it is known what nobody asks for any more.
+    applied: bool,
     /// Whether what former processes left on the disk was taken up.
     resumed: bool,
     view: Arc<View>,
     windows: Arc<Windows>,
 }
 
-/// How long the backlog of a pipeline or sink that was removed may take to be delivered, on disk
-/// and without a cluster that says otherwise.
+/// How long the backlog on disk of a pipeline or sink that was removed may take to be delivered
+/// when nobody says otherwise.
 const LINGER_ON_DISK: Duration = Duration::from_secs(3600);
 
 struct RunningDevice {
@@ -104,23 +111,16 @@ impl Engine {
         let windows = Arc::<Windows>::default();
         Self {
             vault: Vault::new(parts.store.clone(), parts.clock.clone(), windows.clone()),
+            applied: false,
             resumed: false,
             parts,
             devices: BTreeMap::new(),
             pipelines: BTreeMap::new(),
             leaving: BTreeMap::new(),
-            linger: Duration::ZERO,
+            linger: None,
             view: Arc::default(),
             windows,
         }
-    }
-
-    /// The same engine, in which a removed pipeline goes on to deliver what it holds for this
-    /// long; [`Engine::tidy`] ends it. Without, what it holds in memory is given up at once, and
-    /// on disk after an hour.
-    pub fn with_linger(mut self, linger: Duration) -> Self {
-        self.linger = linger;
-        self
     }
 
     /// A handle to look at what runs.
@@ -136,6 +136,7 @@ impl Engine {
     /// Brings what runs to what is desired. What does not differ is not touched: its
     /// connections, its samples and its numbers go on.
     pub async fn apply(&mut self, desired: Desired) {
+        self.linger = desired.linger;
         let devices: BTreeMap<_, _> = desired
             .devices
             .iter()
@@ -219,11 +220,9 @@ impl Engine {
     }
 
     /// How long the backlog of what was removed may take.
-    fn linger_of(&self, pipeline: &RunningPipeline) -> Duration {
-        match pipeline.stream.is_on_disk() && self.linger.is_zero() {
-            true => LINGER_ON_DISK,
-            false => self.linger,
-        }
+    fn linger_of(&self, stream: &Stream) -> Duration {
+        let usual = if stream.is_on_disk() { LINGER_ON_DISK } else { Duration::ZERO };
+        self.linger.unwrap_or(usual)
     }
 
     /// Looks after what takes time: ends removed pipelines and sinks that have delivered
@@ -246,10 +245,11 @@ impl Engine {
             }
             running.stream.look();
         }
-        if self.pipelines.values().any(|p| p.displaced.is_some()) && self.vault.retry() {
-            self.bring_home().await;
-            changed = true;
+        self.vault.watch();
+        if self.vault.retry() && self.applied {
+            changed |= self.resume_orphans();
         }
+        changed |= self.move_stores().await;
         if changed {
             self.publish_view();
         }
@@ -264,37 +264,6 @@ impl Engine {
         for running in self.pipelines.values().chain(leaving) {
             running.stream.correct_clock(delta, now);
         }
-    }
-
-    /// The store is open at last: pipelines that waited for it in memory go there, with what they
-    /// hold.
-    async fn bring_home(&mut self) {
-        let keys: Vec<_> = self
-            .pipelines
-            .iter()
-            .filter(|(_, p)| p.displaced.is_some())
-            .map(|(key, _)| key.clone())
-            .collect();
-        for key in keys {
-            let Some(pipeline) = self.pipelines.get(&key).map(|p| p.pipeline.clone()) else {
-                continue;
-            };
-            let (stream, None) = self.vault.stream(&pipeline) else { continue };
-            let mut running = RunningPipeline::new(pipeline.clone(), stream, None);
-            running.totals = self.pipelines.get(&key).map(|p| p.totals.clone()).unwrap_or_default();
-            let linger = self.linger_of(&running);
-            running.apply(pipeline, linger, &self.parts, &self.windows).await;
-            let Some(mut former) = self.pipelines.insert(key.clone(), running) else { continue };
-            self.set_routes();
-            // Its sinks end first, so that nothing is sent both ways from here on.
-            former.stop_sinks().await;
-            if let Some(running) = self.pipelines.get(&key) {
-                let now = self.parts.clock.now();
-                running.stream.take_over(&former.stream, now);
-            }
-            tracing::info!(pipeline = %key, "Pipeline has its store on disk again");
-        }
-        self.resume_orphans();
     }
 
     /// Stops removed pipelines and counts what they give up.
@@ -317,38 +286,48 @@ impl Engine {
     }
 
     /// What former processes left on the disk and nobody asks for any more is delivered, as far
-    /// as that is possible in time.
-    fn resume_orphans(&mut self) {
-        for log in self.vault.logs() {
-            let until =
-                self.linger.max(if self.linger.is_zero() { LINGER_ON_DISK } else { self.linger });
-            if let Some(running) = self.pipelines.get_mut(&log.key) {
-                let wanted = |name: &str| running.pipeline.sinks.iter().any(|s| &*s.name == name);
-                let left: Vec<_> = log
-                    .sinks
-                    .iter()
-                    .filter(|s| !wanted(&s.name))
-                    .filter_map(vault::recalled)
-                    .collect();
-                for spec in left {
-                    running.resume_leaving(&spec, until, &self.parts, &self.windows);
-                }
-            } else if !self.leaving.contains_key(&log.key) {
-                let pipeline = Arc::new(vault::orphan(&log));
-                let Ok(stream) = self.vault.on_disk(log.key.clone(), pipeline.store) else {
-                    continue;
-                };
-                let mut running = RunningPipeline::new(pipeline.clone(), stream, None);
-                for spec in &pipeline.sinks {
-                    running.resume_leaving(spec, until, &self.parts, &self.windows);
-                }
-                tracing::info!(
-                    pipeline = %log.key, samples = running.buffered(),
-                    "A removed pipeline goes on to deliver what it holds"
-                );
-                self.leaving.insert(log.key, (running, Instant::now() + until));
-            }
+    /// as that is possible in time. Once, when the store is open and it is known what is asked
+    /// for; whether there was anything.
+    fn resume_orphans(&mut self) -> bool {
+        if std::mem::replace(&mut self.resumed, true) {
+            return false;
         }
+        let mut found = false;
+        for log in self.vault.logs() {
+            if let Some(running) = self.pipelines.get_mut(&log.key) {
+                // One that is in memory meets its log when it moves there.
+                running.owes_disk =
+                    !running.stream.is_on_disk() && self.vault.has_backlog(&log.key);
+                found |= self.resume_sinks(&log.key);
+                continue;
+            }
+            let pipeline = Arc::new(vault::orphan(&log));
+            let Ok(stream) = self.vault.on_disk(log.key.clone(), pipeline.store) else { continue };
+            let linger = self.linger_of(&stream);
+            let mut running = RunningPipeline::new(pipeline.clone(), stream, None);
+            for spec in &pipeline.sinks {
+                running.resume_leaving(spec, linger, &self.parts, &self.windows);
+            }
+            tracing::info!(
+                pipeline = %log.key, samples = running.buffered(),
+                "A removed pipeline goes on to deliver what it holds"
+            );
+            self.leaving.insert(log.key, (running, Instant::now() + linger));
+            found = true;
+        }
+        found
+    }
+
+    /// Sinks that were removed from a pipeline while no agent ran; whether there are any.
+    fn resume_sinks(&mut self, key: &ObjectKey) -> bool {
+        let linger = self.linger.unwrap_or(LINGER_ON_DISK);
+        let Some(running) = self.pipelines.get_mut(key) else { return false };
+        let Some(log) = running.stream.log() else { return false };
+        let mut found = false;
+        for spec in log.sinks().iter().filter_map(vault::recalled) {
+            found |= running.resume_orphan(spec, linger, &self.parts, &self.windows);
+        }
+        found
     }
 
     /// Stops devices that are gone, suspended, speak another protocol now, or are owned under
@@ -430,19 +409,11 @@ impl Engine {
     }
 
     async fn apply_pipelines(&mut self, wanted: &BTreeMap<ObjectKey, Arc<Pipeline>>) {
-        let moves = |p: &RunningPipeline| {
-            let shall = |p: &Pipeline| p.store.durability != Durability::Memory;
-            wanted.get(&p.pipeline.key).is_some_and(|w| shall(w) != shall(&p.pipeline))
-        };
-        let gone: Vec<ObjectKey> = self
-            .pipelines
-            .iter()
-            .filter(|(key, p)| !wanted.contains_key(*key) || moves(p))
-            .map(|(key, _)| key.clone())
-            .collect();
+        let gone: Vec<ObjectKey> =
+            self.pipelines.keys().filter(|key| !wanted.contains_key(*key)).cloned().collect();
         let gone: Vec<_> = gone.iter().filter_map(|key| self.pipelines.remove(key)).collect();
         let (later, now): (Vec<_>, Vec<_>) = gone.into_iter().partition(|p| {
-            !self.linger_of(p).is_zero()
+            !self.linger_of(&p.stream).is_zero()
                 && !p.pipeline.discard_backlog
                 && (p.pipeline.mode == Mode::Running || p.stream.is_on_disk())
                 && p.buffered() > 0
@@ -454,40 +425,31 @@ impl Engine {
                 pipeline = %key, samples = pipeline.buffered(),
                 "Pipeline is removed once it has delivered what it holds"
             );
-            let linger = self.linger_of(&pipeline);
+            let linger = self.linger_of(&pipeline.stream);
             if pipeline.pipeline.mode == Mode::Suspended {
                 // Nobody can say any more that it shall run.
                 let runs = Pipeline { mode: Mode::Running, ..(*pipeline.pipeline).clone() };
                 pipeline.apply(Arc::new(runs), linger, &self.parts, &self.windows).await;
             }
-            let until = Instant::now() + linger;
-            // Of two former ones, the older has had its time.
-            if let Some((older, _)) = self.leaving.insert(key, (pipeline, until)) {
-                self.end(std::iter::once(older)).await;
-            }
+            self.leaving.insert(key, (pipeline, Instant::now() + linger));
         }
         for (key, pipeline) in wanted {
             // Made again before it had gone: it goes on with what it holds.
-            let on_disk = pipeline.store.durability != Durability::Memory;
-            let returns = |(p, _): &(RunningPipeline, Instant)| p.stream.is_on_disk() == on_disk;
-            if self.leaving.get(key).is_some_and(returns)
-                && let Some((back, _)) = self.leaving.remove(key)
-            {
-                self.pipelines.insert(key.clone(), back);
-            }
-            let mut running = match self.pipelines.remove(key) {
+            let back = self.leaving.remove(key).map(|(back, _)| back);
+            let mut running = match self.pipelines.remove(key).or(back) {
                 Some(running) => running,
                 None => {
                     let (stream, displaced) = self.vault.stream(pipeline);
                     RunningPipeline::new(pipeline.clone(), stream, displaced)
                 }
             };
-            let linger = self.linger_of(&running);
+            let linger = self.linger_of(&running.stream);
             let books = running.apply(pipeline.clone(), linger, &self.parts, &self.windows).await;
             self.pipelines.insert(key.clone(), running);
             self.give_up(key, books, GivenUp::SinkRemoved);
         }
-        if !std::mem::replace(&mut self.resumed, true) {
+        self.applied = true;
+        if self.vault.retry() {
             self.resume_orphans();
         }
     }

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::Parts;
 use super::run::Run;
+use super::vault::bounds;
 use crate::Windows;
 use crate::sink::{self, Station, Surroundings};
 use crate::stream::{Stream, Trouble};
@@ -25,6 +26,10 @@ pub(super) struct RunningPipeline {
     pub(super) totals: Arc<Totals>,
     /// Why it is in memory although it shall be on disk.
     pub(super) displaced: Option<Trouble>,
+    /// It shall be in memory, and something on the disk waits to be delivered first.
+    pub(super) owes_disk: bool,
+    /// Not before is it tried to move it to another store.
+    pub(super) move_at: Instant,
     sinks: BTreeMap<Arc<str>, RunningSink>,
     /// Sinks that were removed from it and still deliver what they have, until then at the
     /// latest.
@@ -43,7 +48,17 @@ pub(super) type Books = Vec<(Arc<str>, Ledger)>;
 impl RunningPipeline {
     pub(super) fn new(pipeline: Arc<Pipeline>, stream: Stream, displaced: Option<Trouble>) -> Self {
         let (sinks, leaving) = (BTreeMap::new(), BTreeMap::new());
-        Self { pipeline, stream, totals: Arc::default(), displaced, sinks, leaving }
+        let (totals, move_at) = (Arc::default(), Instant::now());
+        let owes_disk = false;
+        Self { pipeline, stream, totals, displaced, owes_disk, move_at, sinks, leaving }
+    }
+
+    /// Makes its sinks known to the store, so that it keeps for them what comes from now on; their
+    /// sessions begin with [`Self::apply`].
+    pub(super) fn join_sinks(&self) {
+        for spec in &self.pipeline.sinks {
+            self.stream.add_sink(spec);
+        }
     }
 
     /// Brings its sinks to what `pipeline` says. Returns the books of those that are gone: on
@@ -55,7 +70,7 @@ impl RunningPipeline {
         parts: &Parts,
         windows: &Arc<Windows>,
     ) -> Books {
-        self.stream.set_settings(pipeline.store);
+        self.stream.set_settings(bounds(pipeline.store, self.stream.is_on_disk()));
         let runs = pipeline.mode == Mode::Running;
         let stays = |s: &RunningSink| pipeline.sinks.contains(&s.spec) && s.run.is_some() == runs;
         let is_wanted = |name: &str| pipeline.sinks.iter().any(|s| &*s.name == name);
@@ -98,6 +113,23 @@ impl RunningPipeline {
     ) {
         let sink = RunningSink::new(spec, &self.pipeline, &self.stream, parts, windows, true);
         self.leaving.insert(spec.name.clone(), (sink, Instant::now() + linger));
+    }
+
+    /// Lets a sink that was removed while no agent ran deliver what it has, and nothing new.
+    /// Whether it is such a one.
+    pub(super) fn resume_orphan(
+        &mut self,
+        spec: model::Sink,
+        linger: Duration,
+        parts: &Parts,
+        windows: &Arc<Windows>,
+    ) -> bool {
+        let known = self.sinks.contains_key(&spec.name) || self.leaving.contains_key(&spec.name);
+        if !known {
+            self.stream.end_sink(&spec.name);
+            self.resume_leaving(&spec, linger, parts, windows);
+        }
+        !known
     }
 
     /// Ends sinks that were removed and have nothing left, or no time. Returns their books.

@@ -16,8 +16,9 @@ use lineside_store::{Committer, LogInfo, Options, SinkInfo, Volume};
 use tokio::time::Instant;
 
 use crate::Windows;
+use crate::health::{Health, Verdict};
 use crate::ring::Ring;
-use crate::stream::{Disk, Stream, Trouble};
+use crate::stream::{Disk, Stream, Trouble, trouble_of};
 
 /// Time between two attempts to open the store.
 const RETRY: Duration = Duration::from_secs(5);
@@ -28,7 +29,10 @@ const STANDBY_BYTES: u64 = 16 << 20;
 pub(super) struct Vault {
     dir: Option<PathBuf>,
     open: Option<(Arc<Volume>, Committer)>,
+    /// Why it is not open.
     trouble: Trouble,
+    /// Why it cannot be written to now, although it is open.
+    failing: Option<Trouble>,
     next: Instant,
     clock: Arc<dyn Clock>,
     windows: Arc<Windows>,
@@ -39,9 +43,31 @@ impl Vault {
     pub(super) fn new(dir: Option<PathBuf>, clock: Arc<dyn Clock>, windows: Arc<Windows>) -> Self {
         let message = "the agent runs without a state directory".to_owned();
         let trouble = Trouble { code: Code::StoreUnavailable, message };
-        let mut vault = Self { dir, open: None, trouble, next: Instant::now(), clock, windows };
+        let (open, failing, next) = (None, None, Instant::now());
+        let mut vault = Self { dir, open, trouble, failing, next, clock, windows };
         vault.retry();
         vault
+    }
+
+    /// Says when the disk begins or ends to fail.
+    pub(super) fn watch(&mut self) {
+        let Some((volume, _)) = &self.open else { return };
+        let trouble = trouble_of(volume);
+        if trouble == self.failing {
+            return;
+        }
+        let verdict = match &trouble {
+            Some(Trouble { code, message }) => {
+                tracing::error!(%code, error = message, "Disk takes nothing; samples are in memory");
+                Verdict::ill(Health::Degraded, *code, message.clone())
+            }
+            None => {
+                tracing::info!("Disk takes what is captured again");
+                Verdict::well(Health::Healthy, "Corrected")
+            }
+        };
+        self.windows.journal.note(self.clock.now(), "store".to_owned(), &verdict);
+        self.failing = trouble;
     }
 
     /// Tries to open it when it is time to; whether it is open.
@@ -83,20 +109,29 @@ impl Vault {
         self.trouble = trouble;
     }
 
-    /// The store of a pipeline, and why it is not on disk although it shall be.
+    /// The store of a pipeline that begins, and why it is not on disk although it shall be. One
+    /// that shall be in memory begins on the disk as long as something waits for it there.
     pub(super) fn stream(&self, pipeline: &Pipeline) -> (Stream, Option<Trouble>) {
-        let (key, settings) = (pipeline.key.clone(), pipeline.store);
-        let memory =
-            |settings| Stream::memory(Ring::new(key.clone(), settings, self.windows.clone()));
-        if settings.durability == Durability::Memory {
-            return (memory(settings), None);
+        let shall = pipeline.store.durability != Durability::Memory;
+        if !shall && !self.has_backlog(&pipeline.key) {
+            return (self.memory(pipeline), None);
         }
-        let trouble = match self.on_disk(key.clone(), settings) {
-            Ok(stream) => return (stream, None),
-            Err(trouble) => trouble,
-        };
-        let max_bytes = settings.max_bytes.min(STANDBY_BYTES);
-        (memory(Store { max_bytes, ..settings }), Some(trouble))
+        match self.on_disk(pipeline.key.clone(), bounds(pipeline.store, true)) {
+            Ok(stream) => (stream, None),
+            Err(trouble) => (self.memory(pipeline), Some(trouble).filter(|_| shall)),
+        }
+    }
+
+    /// A store in memory.
+    pub(super) fn memory(&self, pipeline: &Pipeline) -> Stream {
+        let settings = bounds(pipeline.store, false);
+        Stream::memory(Ring::new(pipeline.key.clone(), settings, self.windows.clone()))
+    }
+
+    /// Whether something waits on the disk for a sink of the pipeline.
+    pub(super) fn has_backlog(&self, key: &ObjectKey) -> bool {
+        let log = self.logs().into_iter().find(|log| log.key == *key);
+        log.is_some_and(|log| log.sinks.iter().any(|sink| sink.ledger.buffered > 0))
     }
 
     /// The log of a pipeline.
@@ -125,6 +160,21 @@ impl Vault {
     /// Ends it: what is captured is on disk, and closed.
     pub(super) fn close(&mut self) {
         self.open = None;
+    }
+}
+
+/// The bounds of a pipeline's store where it is now. One that waits in memory for the disk is
+/// small; one that only delivers what is on the disk, before it goes to memory, drops nothing of
+/// that.
+pub(super) fn bounds(store: Store, on_disk: bool) -> Store {
+    match (store.durability, on_disk) {
+        (Durability::Memory, true) => {
+            Store { durability: Durability::Durable, max_bytes: u64::MAX, ..store }
+        }
+        (Durability::Durable | Durability::Relaxed, false) => {
+            Store { max_bytes: store.max_bytes.min(STANDBY_BYTES), ..store }
+        }
+        _ => store,
     }
 }
 

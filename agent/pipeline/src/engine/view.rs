@@ -84,15 +84,17 @@ impl View {
     }
 
     /// Nothing is given up silently: it is counted and said.
+    /// That goes for dead letters, too.
     pub(super) fn give_up(&self, pipeline: &ObjectKey, sink: &str, ledger: &Ledger, why: GivenUp) {
-        if ledger.buffered == 0 {
+        let samples = ledger.buffered + ledger.dead_lettered;
+        if samples == 0 {
             return;
         }
         let mut given_up = self.given_up.lock().unwrap_or_else(PoisonError::into_inner);
-        *given_up.entry(why.label()).or_default() += ledger.buffered;
-        let (samples, why, code) = (ledger.buffered, why.label(), Code::SinkRemoved);
+        *given_up.entry(why.label()).or_default() += samples;
+        let (dead_letters, why, code) = (ledger.dead_lettered, why.label(), Code::SinkRemoved);
         tracing::error!(
-            %pipeline, sink, samples, why, code = %code, "Undelivered samples given up"
+            %pipeline, sink, samples, dead_letters, why, code = %code, "Undelivered samples given up"
         );
     }
 }

@@ -16,6 +16,7 @@ use lineside_store::{
 };
 use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
+use tokio::time::Instant;
 
 use super::{LastDrop, Part, SinkNumbers, StoreNumbers, Trouble};
 use crate::Windows;
@@ -36,7 +37,8 @@ pub struct Disk {
 /// What was last seen of the drops of a sink.
 #[derive(Default)]
 struct Drops {
-    seen: BTreeMap<DropReason, u64>,
+    /// `None` before the first look.
+    seen: Option<BTreeMap<DropReason, u64>>,
     last: Option<LastDrop>,
 }
 
@@ -87,6 +89,15 @@ impl Disk {
         if let Appended::Full = self.log.append(batch, stamp, Some(done)) {
             // Devices wait before it comes to this; what the supervisor says of them does not.
             self.log.refuse(samples, captured_at);
+        }
+    }
+
+    /// Waits until what is on its way to the disk leaves room for more at once; not for long, for
+    /// a disk that takes nothing has its own rules of what gives way.
+    pub(super) async fn breathe(&self) {
+        let until = Instant::now() + LONGEST_BREATH;
+        while self.log.usage().pending_bytes > MOST_ON_ITS_WAY && Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 
@@ -154,12 +165,7 @@ impl Disk {
         let usage = self.log.usage();
         StoreNumbers {
             id: format!("{}/{}", self.volume.id(), self.log.stream()),
-            trouble: match self.volume.state() {
-                VolumeState::Full => None,
-                VolumeState::Degraded { trouble, message, .. } => {
-                    Some(Trouble { code: code_of(trouble), message })
-                }
-            },
+            trouble: trouble_of(&self.volume),
             captured: self.log.captured(),
             bytes: usage.bytes + usage.pending_bytes,
             limit: usage.limit,
@@ -168,25 +174,29 @@ impl Disk {
     }
 }
 
-fn code_of(trouble: lineside_store::Trouble) -> Code {
-    match trouble {
+/// Why a volume takes nothing now, if it does not.
+pub(crate) fn trouble_of(volume: &Volume) -> Option<Trouble> {
+    let VolumeState::Degraded { trouble, message, .. } = volume.state() else { return None };
+    let code = match trouble {
         lineside_store::Trouble::DiskFull => Code::StoreDiskFull,
         lineside_store::Trouble::ReadOnly => Code::StoreReadOnly,
         lineside_store::Trouble::Io => Code::StoreDiskFailed,
-    }
+    };
+    Some(Trouble { code, message })
 }
 
 impl Drops {
     /// A drop that was not seen before happened just now, for this is asked again and again. What
     /// happened before the start is no news.
     fn look(&mut self, ledger: &Ledger) -> Option<LastDrop> {
-        let known = !self.seen.is_empty() || self.last.is_some();
-        for (reason, samples) in &ledger.dropped {
-            let before = self.seen.insert(*reason, *samples).unwrap_or_default();
-            if known && *samples > before {
-                self.last = LastDrop::of(*reason).or(self.last);
+        if let Some(seen) = &self.seen {
+            for (reason, samples) in &ledger.dropped {
+                if *samples > seen.get(reason).copied().unwrap_or_default() {
+                    self.last = LastDrop::of(*reason).or(self.last);
+                }
             }
         }
+        self.seen = Some(ledger.dropped.clone());
         self.last
     }
 }
@@ -244,5 +254,9 @@ impl Feed for DiskFeed {
     }
 }
 
+/// Bytes on their way to the disk, above which a take-over pauses.
+const MOST_ON_ITS_WAY: u64 = 2 << 20;
+/// Longest such pause.
+const LONGEST_BREATH: Duration = Duration::from_secs(5);
 /// Longest wait for a rate limit before it is looked at again.
 const MOST_WAIT: Duration = Duration::from_secs(1);

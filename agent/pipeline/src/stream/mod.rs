@@ -19,6 +19,7 @@ use crate::ring::Ring;
 
 pub use asking::Asking;
 pub use disk::Disk;
+pub(crate) use disk::trouble_of;
 pub use receipt::{Gate, Part};
 
 use pace::Paces;
@@ -138,11 +139,14 @@ impl Stream {
         }
     }
 
-    /// Takes over what another one in memory still holds for its sinks, under new identities.
-    /// What some of the sinks had delivered already comes to them again.
-    pub fn take_over(&self, former: &Self, now: UnixNanos) {
+    /// Takes over what another one in memory still holds for its sinks, oldest first and under new
+    /// identities. What some of the sinks had delivered already comes to them again.
+    pub async fn take_over(&self, former: &Self, now: UnixNanos) {
         let Place::Memory(ring) = &former.place else { return };
         for batch in ring.take_all() {
+            if let Place::Disk(disk) = &self.place {
+                disk.breathe().await;
+            }
             self.append(batch, now, || None, || Gate::open().0);
         }
     }

@@ -195,6 +195,7 @@ fn collector(_: &SinkKind) -> Result<Arc<dyn Sink>, Fault> {
 struct Plant {
     driver: Arc<Scripted>,
     engine: Engine,
+    linger: Option<Duration>,
 }
 
 impl Plant {
@@ -216,13 +217,14 @@ impl Plant {
             agent: "agent".into(),
             store,
         });
-        Self { driver, engine }
+        Self { driver, engine, linger: None }
     }
 
     async fn run(&mut self, names: &[&str]) {
         let devices = names.iter().map(|n| Arc::new(device(n))).collect();
         let pipelines = vec![Arc::new(pipeline())];
-        self.engine.apply(Desired { devices, pipelines, ..Desired::default() }).await;
+        let linger = self.linger;
+        self.engine.apply(Desired { devices, pipelines, linger, ..Desired::default() }).await;
     }
 
     fn sessions(&self, name: &str) -> usize {
@@ -528,7 +530,7 @@ async fn a_new_epoch_starts_a_new_session_and_reaches_every_sample_also_those_of
         let devices = ["good", "hang"].map(|n| Arc::new(device(n))).into();
         let epochs = ["good", "hang"].map(|n| (ObjectKey::new("default", n), epoch)).into();
         let pipelines = vec![Arc::new(pipeline())];
-        plant.engine.apply(Desired { devices, pipelines, epochs }).await;
+        plant.engine.apply(Desired { devices, pipelines, epochs, ..Desired::default() }).await;
         let before = (got("good").len(), got("hang").len());
         tokio::time::sleep(2 * DEADLINE).await;
         for (name, before) in [("good", before.0), ("hang", before.1)] {
@@ -544,7 +546,7 @@ async fn a_new_epoch_starts_a_new_session_and_reaches_every_sample_also_those_of
 #[tokio::test(start_paused = true)]
 async fn a_removed_pipeline_delivers_what_it_holds_or_gives_it_up_when_its_time_is_over() {
     let mut plant = Plant::new(&[("d", Play::Good)]);
-    plant.engine = plant.engine.with_linger(Duration::from_secs(60));
+    plant.linger = Some(Duration::from_secs(60));
     let stall = |on| STALL.with(|stall| stall.store(on, Ordering::Relaxed));
     let seconds = |n| tokio::time::sleep(Duration::from_secs(n));
     let held = |plant: &Plant| -> Vec<u64> {
@@ -554,7 +556,7 @@ async fn a_removed_pipeline_delivers_what_it_holds_or_gives_it_up_when_its_time_
     let given_up = |plant: &Plant| plant.engine.view().snapshot().given_up["PipelineRemoved"];
     let without = || {
         let devices = vec![Arc::new(device("d"))];
-        Desired { devices, ..Desired::default() }
+        Desired { devices, linger: Some(Duration::from_secs(60)), ..Desired::default() }
     };
     stall(true);
     plant.run(&["d"]).await;
