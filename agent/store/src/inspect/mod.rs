@@ -82,7 +82,7 @@ impl LogLayout {
                 Some(Name::Definitions(first)) => layout.generations.push(first),
                 Some(Name::Cursor(number)) => layout.sinks.push(number),
                 Some(Name::Dead(number)) => layout.letters.push(number),
-                Some(Name::Meta | Name::Temporary | Name::Damaged) => {}
+                Some(Name::Meta | Name::Checkpoint | Name::Temporary | Name::Damaged) => {}
                 None => layout.unknown.push(layout.dir.join(name)),
             }
         }

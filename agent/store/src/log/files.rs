@@ -18,6 +18,9 @@ pub(crate) fn dead_path(dir: &Path, number: u32) -> PathBuf {
     dir.join(format!("sink-{number}.dead"))
 }
 
+/// Name of the checkpoint.
+pub(crate) const CHECKPOINT: &str = "checkpoint";
+
 /// A file of a log by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Name {
@@ -26,6 +29,7 @@ pub(crate) enum Name {
     Cursor(u32),
     Dead(u32),
     Meta,
+    Checkpoint,
     /// Left by a replacement that was cut off.
     Temporary,
     Damaged,
@@ -47,6 +51,7 @@ impl Name {
             "cursor" => sink().map(Self::Cursor),
             "dead" => sink().map(Self::Dead),
             "" if stem == "log" => Some(Self::Meta),
+            "" if stem == CHECKPOINT => Some(Self::Checkpoint),
             _ => None,
         }
     }
@@ -67,6 +72,7 @@ mod tests {
         assert_eq!(name(cursor_path(dir, 3)), Some(Name::Cursor(3)));
         assert_eq!(name(dead_path(dir, 3)), Some(Name::Dead(3)));
         assert_eq!(Name::parse("log"), Some(Name::Meta));
+        assert_eq!(Name::parse(CHECKPOINT), Some(Name::Checkpoint));
         assert_eq!(Name::parse("log.new"), Some(Name::Temporary));
         assert_eq!(Name::parse("00000000000000000017.seg.corrupt"), Some(Name::Damaged));
         assert_eq!(Name::parse("notes.txt"), None);

@@ -12,6 +12,7 @@
 
 mod append;
 mod bounds;
+mod checkpoint;
 mod decode;
 mod feed;
 pub(crate) mod files;
@@ -33,6 +34,7 @@ use lineside_core::UnixNanos;
 use lineside_crds::model::{ObjectKey, Store};
 
 pub use append::{Appended, Stamp};
+pub use checkpoint::Checkpoint;
 pub use feed::Take;
 pub use letters::DeadLetter;
 pub use reading::Reading;
@@ -127,6 +129,8 @@ struct State {
     meta: Meta,
     /// From when on data is missing, until the first record after a start says up to when.
     gap_from: Option<UnixNanos>,
+    /// A former process may have left a checkpoint that nobody took yet.
+    former_checkpoint: bool,
     /// Samples taken since the process started.
     captured: u64,
     /// Samples per second, as of late.

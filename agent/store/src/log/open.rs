@@ -65,7 +65,7 @@ fn files(fs: &dyn Fs, dir: &Path) -> io::Result<Files> {
             Some(Name::Cursor(number)) => files.cursors.push(number),
             Some(Name::Temporary) => files.others.push(dir.join(name)),
             Some(Name::Damaged) => files.aside.push(dir.join(name)),
-            Some(Name::Meta | Name::Dead(_)) | None => {}
+            Some(Name::Meta | Name::Dead(_) | Name::Checkpoint) | None => {}
         }
     }
     files.segments.sort_unstable();
@@ -386,6 +386,7 @@ impl State {
             definitions: Definitions::default(),
             meta,
             gap_from: None,
+            former_checkpoint: true,
             captured: 0,
             live_rate: 0,
             seen_at: 0,

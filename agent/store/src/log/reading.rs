@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lineside_core::{Origin, UnixNanos};
@@ -27,14 +27,28 @@ const PATIENCE: u32 = 3;
 const RETRY: i64 = 1_000_000_000;
 
 /// A segment to read.
-struct Part {
-    path: PathBuf,
+pub(super) struct Part {
+    pub(super) path: PathBuf,
     first: u64,
     /// Its records lie below.
-    end: u64,
+    pub(super) end: u64,
     /// Its frames end here at the latest; behind it lies what was never committed.
-    length: u64,
-    generation: u64,
+    pub(super) length: u64,
+    pub(super) generation: u64,
+}
+
+impl Part {
+    /// The segment at an index.
+    pub(super) fn of(state: &State, dir: &Path, index: usize) -> Option<Self> {
+        let segment = state.segments.get(index)?;
+        Some(Self {
+            path: files::path(dir, segment.first.offset),
+            first: segment.first.offset,
+            end: state.end_of_segment(index).offset,
+            length: segment.bytes,
+            generation: segment.generation,
+        })
+    }
 }
 
 /// A part of the log that a sink needs next, to be read where a disk may be waited for.
@@ -94,18 +108,7 @@ impl Log {
         head.reading = true;
         let resume = head.resume.filter(|r| r.offset <= from);
         let lenient = head.failed >= PATIENCE;
-        let parts = (start..stop)
-            .filter_map(|i| {
-                let segment = state.segments.get(i)?;
-                Some(Part {
-                    path: files::path(&self.dir, segment.first.offset),
-                    first: segment.first.offset,
-                    end: state.end_of_segment(i).offset,
-                    length: segment.bytes,
-                    generation: segment.generation,
-                })
-            })
-            .collect();
+        let parts = (start..stop).filter_map(|i| Part::of(state, &self.dir, i)).collect();
         let log = self.clone();
         Some(Reading {
             log,
@@ -159,8 +162,7 @@ impl Reading {
 
     fn read(&self) -> io::Result<Read> {
         let mut read = Read::default();
-        let mut origins =
-            Origins { log: &self.log, known: BTreeMap::new(), loaded: Vec::new(), refused: None };
+        let mut origins = Origins::new(&self.log);
         for part in &self.parts {
             if part.end <= self.from {
                 continue;
@@ -247,7 +249,7 @@ impl Reading {
 }
 
 /// Origins by name: those in use, and those of older generations as far as they are needed.
-struct Origins<'a> {
+pub(super) struct Origins<'a> {
     log: &'a Log,
     known: BTreeMap<DefinitionId, Arc<Origin>>,
     loaded: Vec<u64>,
@@ -255,8 +257,12 @@ struct Origins<'a> {
     refused: Option<io::Error>,
 }
 
-impl Origins<'_> {
-    fn get(&mut self, id: DefinitionId, generation: u64) -> Option<Arc<Origin>> {
+impl<'a> Origins<'a> {
+    pub(super) fn new(log: &'a Log) -> Self {
+        Self { log, known: BTreeMap::new(), loaded: Vec::new(), refused: None }
+    }
+
+    pub(super) fn get(&mut self, id: DefinitionId, generation: u64) -> Option<Arc<Origin>> {
         if let Some(origin) = self.known.get(&id) {
             return Some(origin.clone());
         }
