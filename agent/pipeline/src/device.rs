@@ -157,13 +157,14 @@ impl Hub {
         let former = std::mem::take(&mut state.routes);
         state.routes = routes
             .iter()
-            .map(|route| {
+            .filter_map(|route| {
                 let same = |(f, _): &&(Route, _)| f.pipeline.key == route.pipeline.key;
                 let former = former.iter().find(same).map(|(former, _)| former);
-                let selection = select(&route.pipeline, &state.device.labels, &state.origin);
-                (route.at_device(former), selection)
+                match select(&route.pipeline, &state.device.labels, &state.origin) {
+                    Selection::Nothing => None,
+                    some => Some((route.at_device(&state.device.key, former), some)),
+                }
             })
-            .filter(|(_, s)| *s != Selection::Nothing)
             .collect();
         let goes_on = |former: &Route| state.routes.iter().any(|(r, _)| r.goes_on_with(former));
         let now = self.clock.now();

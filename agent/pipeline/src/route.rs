@@ -60,11 +60,11 @@ pub fn select(
 impl Route {
     /// The same route at one device, with transforms of its own: those of `former`, which was
     /// its way into this pipeline until now, where they are still asked for.
-    pub fn at_device(&self, former: Option<&Self>) -> Self {
+    pub fn at_device(&self, device: &ObjectKey, former: Option<&Self>) -> Self {
         let former = former.and_then(|route| route.transforms.clone());
         let transforms = match former.filter(|t| t.does(&self.pipeline.transforms)) {
             Some(transforms) => Some(transforms),
-            None => Transformer::new(&self.pipeline, &self.totals),
+            None => Transformer::new(&self.pipeline, device, &self.totals),
         };
         Self { transforms, ..self.clone() }
     }

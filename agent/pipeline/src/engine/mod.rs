@@ -1,5 +1,6 @@
 //! The engine: brings what runs to what the configuration asks for, touching only what differs.
 
+mod memory;
 mod moving;
 mod run;
 mod running;
@@ -150,6 +151,7 @@ impl Engine {
         // Routes before sessions: the first sample of a new device finds its pipelines.
         let to_start = self.place_devices(devices);
         self.set_routes();
+        self.pipelines.values().for_each(RunningPipeline::give_up_memories);
         for key in to_start {
             self.start_device(&key);
         }
@@ -188,11 +190,17 @@ impl Engine {
 
     /// Ends everything: first the sessions, so that nothing new comes in, then the sinks, once
     /// they have delivered what is held in memory or `drain` is over. What is on disk stays there
-    /// for the next start. Returns the samples given up.
+    /// for the next start, with what its transforms remember. Returns the samples given up.
     pub async fn shutdown(mut self, drain: Duration) -> u64 {
         let runs = self.devices.values_mut().filter_map(|d| d.run.take());
         join_all(runs.map(Run::stop)).await;
-        self.close_routes(&BTreeMap::new());
+        // What waits in transforms waits on disk for the next start, or goes out.
+        let (kept, perish): (Vec<_>, Vec<_>) =
+            self.pipelines.values().partition(|p| p.stream.is_on_disk());
+        let memories = kept.iter().filter_map(|p| p.last_memory()).collect();
+        for running in self.devices.values() {
+            running.hub.close_routes(|p| perish.iter().any(|r| r.pipeline.key == p.key));
+        }
         let until = Instant::now() + drain;
         while self.perishable() > 0 && Instant::now() < until {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -209,6 +217,7 @@ impl Engine {
             }
         }
         self.vault.close();
+        memory::keep_last(memories);
         given_up
     }
 
@@ -243,6 +252,7 @@ impl Engine {
                 self.view.give_up(key, &sink, &ledger, GivenUp::SinkRemoved);
                 changed = true;
             }
+            running.remember().await;
             running.stream.look();
         }
         self.vault.watch();

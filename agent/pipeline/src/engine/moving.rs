@@ -49,6 +49,7 @@ impl Engine {
         let (to_disk, from) = (stream.is_on_disk(), former.stream.clone());
         let mut running = RunningPipeline::new(pipeline.clone(), stream, displaced);
         running.totals = former.totals.clone();
+        running.totals.begin_anew();
         running.join_sinks();
         let to = running.stream.clone();
         if to_disk {

@@ -11,6 +11,7 @@ use lineside_store::Ledger;
 use tokio::time::Instant;
 
 use super::Parts;
+use super::memory::{self, Memories};
 use super::run::Run;
 use super::vault::bounds;
 use crate::Windows;
@@ -28,6 +29,8 @@ pub(super) struct RunningPipeline {
     pub(super) displaced: Option<Trouble>,
     /// It shall be in memory, and something on the disk waits to be delivered first.
     pub(super) owes_disk: bool,
+    /// Of its transforms, on their way to the disk.
+    pub(super) memories: Memories,
     /// Not before is it tried to move it to another store.
     pub(super) move_at: Instant,
     sinks: BTreeMap<Arc<str>, RunningSink>,
@@ -48,9 +51,10 @@ pub(super) type Books = Vec<(Arc<str>, Ledger)>;
 impl RunningPipeline {
     pub(super) fn new(pipeline: Arc<Pipeline>, stream: Stream, displaced: Option<Trouble>) -> Self {
         let (sinks, leaving) = (BTreeMap::new(), BTreeMap::new());
-        let (totals, move_at) = (Arc::default(), Instant::now());
-        let owes_disk = false;
-        Self { pipeline, stream, totals, displaced, owes_disk, move_at, sinks, leaving }
+        let (totals, move_at) = (Arc::<Totals>::default(), Instant::now());
+        memory::recall(&stream, &totals);
+        let (owes_disk, memories) = (false, Memories::default());
+        Self { pipeline, stream, totals, displaced, owes_disk, memories, move_at, sinks, leaving }
     }
 
     /// Makes its sinks known to the store, so that it keeps for them what comes from now on; their

@@ -19,6 +19,8 @@ pub(super) struct Lane {
     pub(super) since: UnixNanos,
     /// When it was last used, by the chain's count.
     pub(super) used: u64,
+    /// It goes on after a restart, and nothing came since.
+    pub(super) resumed: bool,
 }
 
 impl Lane {
@@ -34,7 +36,15 @@ impl Lane {
         time_quality: TimeQuality,
     ) -> Self {
         let plan = plan(transforms, source);
-        Self { source: source.clone(), plan, epoch, time_quality, since: 0, used: 0 }
+        Self {
+            source: source.clone(),
+            plan,
+            epoch,
+            time_quality,
+            since: 0,
+            used: 0,
+            resumed: false,
+        }
     }
 
     pub(super) fn problems(&self) -> &[String] {
@@ -47,6 +57,11 @@ impl Lane {
 
     pub(super) fn steps_mut(&mut self) -> &mut [Step] {
         &mut self.plan.steps
+    }
+
+    /// Names of the points that there are at the end.
+    pub(super) fn names(&self) -> &[Arc<str>] {
+        &self.plan.output.points
     }
 
     /// Number of points that there are at the end.
@@ -63,6 +78,9 @@ impl Lane {
         numbers: &mut Numbers,
         out: &mut Vec<Arc<Batch>>,
     ) -> bool {
+        if std::mem::take(&mut self.resumed) {
+            self.since = begin(batch);
+        }
         let now = (batch.epoch, batch.time_quality);
         if now != (self.epoch, self.time_quality) {
             self.end(numbers, out);

@@ -12,11 +12,13 @@
 
 mod bytes;
 mod door;
+mod former;
 mod formula;
 mod gate;
 mod lane;
 mod number;
 mod plan;
+mod resume;
 mod state;
 mod step;
 #[cfg(test)]
@@ -32,6 +34,7 @@ use lineside_crds::model::Transform;
 
 use lane::Lane;
 
+pub use former::Former;
 pub use state::StateError;
 pub use transformer::{Totals, Transformer};
 
@@ -53,6 +56,8 @@ pub struct Numbers {
     pub passed: u64,
     /// Of all, how often an expression had no value for a sample.
     pub unanswered: u64,
+    /// How often a swinging door or a window let something out.
+    pub released: u64,
 }
 
 impl Numbers {

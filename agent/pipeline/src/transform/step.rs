@@ -104,6 +104,7 @@ impl Flow<'_> {
                         let released = door.take(sample, *limits);
                         self.numbers.absorbed += u64::from(released.absorbed);
                         if let Some(held) = released.held {
+                            self.numbers.released += 1;
                             self.run(steps, held);
                         }
                         released.fresh
@@ -181,6 +182,7 @@ impl Flow<'_> {
     }
 
     fn results(&mut self, steps: &mut [Step], results: &Results, track: usize, open: &Open) {
+        self.numbers.released += 1;
         let tracks = results.tracks.get(track).map(|t| &**t).unwrap_or_default();
         for (function, to) in results.functions.iter().zip(tracks) {
             let Some(point) = *to else { continue };
@@ -213,6 +215,7 @@ impl Flow<'_> {
             match &mut step.work {
                 Work::SwingingDoor { limits, doors } => {
                     for sample in doors.iter_mut().filter_map(|door| held(door, *limits)) {
+                        self.numbers.released += 1;
                         self.run(steps, sample);
                     }
                 }

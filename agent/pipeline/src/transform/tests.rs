@@ -459,6 +459,87 @@ proptest! {
     }
 }
 
+/// The chain of a process that goes on where another was killed: `captured` are the points of
+/// which something was handed on after the memory was taken.
+fn resumed(transforms: &[Transform], state: &[u8], captured: &[&str]) -> Chain {
+    let mut chain = Chain::restore(transforms, state).unwrap();
+    chain.resume(|path, point| path == "plant/press" && captured.contains(&point));
+    chain
+}
+
+#[test]
+fn a_window_goes_on_over_a_restart_and_says_that_something_is_missing() {
+    let transforms = transforms("  - {name: w, window: {everyMillis: 60000, functions: [Count]}}");
+    let press = origin(&["t"]);
+    let mut chain = Chain::new(&transforms);
+    chain.apply(&batch(&press, vec![good(0, 60, 1.0), good(0, 70, 1.0)]));
+    let state = chain.state();
+    let mut chain = resumed(&transforms, &state, &[]);
+    assert_eq!(chain.apply(&batch(&press, vec![good(0, 100, 1.0)])).len(), 0);
+    let results = seen(&chain.apply(&batch(&press, vec![good(0, 120, 1.0)])));
+    let expected = (Value::I64(3), StatusCode::UNCERTAIN_DATA_SUB_NORMAL, 60 * SECOND);
+    assert_eq!((results[0].2.clone(), results[0].3, results[0].4), expected);
+    // The next one was seen as a whole.
+    let results = seen(&chain.apply(&batch(&press, vec![good(0, 180, 1.0)])));
+    assert_eq!((results[0].2.clone(), results[0].3), (Value::I64(1), StatusCode::GOOD));
+    // What the process before had let out already is not let out again.
+    let mut chain = resumed(&transforms, &state, &["t.Count"]);
+    assert!(chain.tick(600 * SECOND).is_empty());
+    assert_balanced(&chain);
+}
+
+#[test]
+fn no_memory_holds_back_what_consumers_have_not_seen() {
+    let steps = "  - {name: c, onChange: {}}\n  - {name: r, rename: {from: a, to: b}}";
+    let transforms = transforms(steps);
+    let press = origin(&["a", "other"]);
+    let both = |second| batch(&press, vec![good(0, second, 1.0), good(1, second, 1.0)]);
+    let mut chain = Chain::new(&transforms);
+    assert_eq!(chain.apply(&both(1)).len(), 1);
+    let state = chain.state();
+    // a was 2 for a while, which the memory does not know.
+    let mut chain = resumed(&transforms, &state, &["b"]);
+    assert_eq!(out(&chain.apply(&both(3))), [("b".to_owned(), f(1.0))]);
+}
+
+#[test]
+fn a_line_goes_on_over_a_restart_unless_its_end_went_out() {
+    let transforms =
+        transforms("  - {name: d, swingingDoor: {deviation: \"0.5\", maxIntervalMillis: 60000}}");
+    let press = origin(&["t"]);
+    let mut chain = Chain::new(&transforms);
+    chain.apply(&batch(&press, vec![good(0, 1, 1.0), good(0, 2, 1.0)]));
+    let state = chain.state();
+    let mut chain = resumed(&transforms, &state, &[]);
+    assert_eq!((chain.held(), chain.numbers().held()), (1, 1));
+    assert_eq!(
+        out(&chain.apply(&batch(&press, vec![good(0, 5, 9.0)]))),
+        [("t".to_owned(), f(1.0))]
+    );
+    assert_balanced(&chain);
+    let mut chain = resumed(&transforms, &state, &["t"]);
+    assert_eq!(
+        out(&chain.apply(&batch(&press, vec![good(0, 5, 9.0)]))),
+        [("t".to_owned(), f(9.0))]
+    );
+    assert_balanced(&chain);
+}
+
+#[test]
+fn what_a_window_gave_through_a_further_step_counts_as_gone_out() {
+    let steps = "  - {name: w, window: {everyMillis: 60000, functions: [Mean]}}\n  \
+                 - {name: m, map: {expression: \"value * 2.0\", as: \"*/double\"}}\n  \
+                 - {name: r, rename: {from: \"*/double\", to: \"twice/*\"}}";
+    let transforms = transforms(steps);
+    let press = origin(&["t", "u"]);
+    let mut chain = Chain::new(&transforms);
+    chain.apply(&batch(&press, vec![good(0, 60, 1.0), good(1, 60, 1.0)]));
+    let mut chain = resumed(&transforms, &chain.state(), &["twice/t.Mean"]);
+    let left = out(&chain.tick(600 * SECOND));
+    assert!(left.iter().all(|(point, _)| point.contains("u.Mean")), "{left:?}");
+    assert_eq!(left.len(), 2);
+}
+
 #[test]
 fn state_is_refused_where_it_does_not_belong() {
     let transforms_of = |yaml: &str| transforms(yaml);

@@ -1,24 +1,29 @@
-//! A chain where the data path runs through it: shared, counted, and heard when a name does not
-//! allow what a transform asks for.
+//! A chain where the data path runs through it: shared, counted, heard when a name does not allow
+//! what a transform asks for, and remembered over restarts.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use lineside_core::{Batch, UnixNanos};
 use lineside_crds::model::{ObjectKey, Pipeline, Transform};
 
+use super::former::{self, Former, Memory};
 use super::{Chain, Numbers};
 
 /// Totals of the transforms of one pipeline, over all devices and all edits of it.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Totals(Mutex<Sums>);
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Sums {
     numbers: Numbers,
     /// Since when something waits, by the place of the transformer.
     waiting: BTreeMap<u64, UnixNanos>,
+    transformers: BTreeMap<u64, Weak<Transformer>>,
     places: u64,
+    former: Former,
+    /// What is kept has something of transforms that are no more.
+    is_stale: bool,
 }
 
 impl Totals {
@@ -27,10 +32,44 @@ impl Totals {
         self.sums().numbers
     }
 
-    /// When the oldest sample came of which something waits at any device: a gap would begin
-    /// there, for the store has not seen it.
+    /// When the oldest sample came of which something waits at any device and is in no memory that
+    /// was kept: a gap would begin there, for the store has not seen it.
     pub fn waiting_since(&self) -> Option<UnixNanos> {
         self.sums().waiting.values().min().copied()
+    }
+
+    /// What a former process remembered: devices go on with it when they come.
+    pub fn go_on_with(&self, former: Former) {
+        let mut sums = self.sums();
+        (sums.former, sums.is_stale) = (former, true);
+    }
+
+    /// Gives up what a former process remembered of devices that have not come. When the oldest
+    /// sample came of which something is lost with it.
+    pub fn give_up_former(&self) -> Option<UnixNanos> {
+        self.sums().former.give_up()
+    }
+
+    /// What is remembered at all devices, to be kept; `None` if that has not changed since it was
+    /// kept last.
+    pub fn cut(&self) -> Option<Vec<u8>> {
+        let transformers = self.transformers();
+        if !self.sums().is_stale && !transformers.iter().any(|t| t.is_changed()) {
+            return None;
+        }
+        self.sums().is_stale = false;
+        let memories = transformers.iter().map(|t| (t.device.clone(), t.cut()));
+        Some(former::write(&memories.collect()))
+    }
+
+    /// What the last [`Self::cut`] gave is kept.
+    pub fn kept(&self) {
+        self.transformers().iter().for_each(|t| t.kept());
+    }
+
+    /// Nothing is kept any more: the store is another one.
+    pub fn begin_anew(&self) {
+        self.transformers().iter().for_each(|t| t.work().kept = None);
     }
 
     fn sums(&self) -> MutexGuard<'_, Sums> {
@@ -38,10 +77,8 @@ impl Totals {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn place(&self) -> u64 {
-        let mut sums = self.sums();
-        sums.places += 1;
-        sums.places
+    fn transformers(&self) -> Vec<Arc<Transformer>> {
+        self.sums().transformers.values().filter_map(Weak::upgrade).collect()
     }
 
     fn add(&self, before: Numbers, after: Numbers) {
@@ -51,6 +88,7 @@ impl Totals {
         all.absorbed += after.absorbed - before.absorbed;
         all.passed += after.passed - before.passed;
         all.unanswered += after.unanswered - before.unanswered;
+        all.released += after.released - before.released;
     }
 
     fn wait(&self, place: u64, since: Option<UnixNanos>) {
@@ -65,61 +103,145 @@ impl Totals {
 /// The transforms of one pipeline at one device.
 pub struct Transformer {
     pipeline: ObjectKey,
-    chain: Mutex<Chain>,
+    device: ObjectKey,
+    work: Mutex<Work>,
     totals: Arc<Totals>,
     /// Its own among those of the pipeline.
     place: u64,
 }
 
+struct Work {
+    chain: Chain,
+    /// Of the memory that was kept last; `None` = none was.
+    kept: Option<Mark>,
+    /// Of the memory that is being kept.
+    cut: Mark,
+}
+
+/// What happened since a memory was taken.
+#[derive(Clone, Copy, Default)]
+struct Mark {
+    /// [`Numbers::released`] when it was taken.
+    released: u64,
+    /// When the first sample after it came.
+    since: Option<UnixNanos>,
+}
+
 impl Drop for Transformer {
     fn drop(&mut self) {
-        self.totals.wait(self.place, None);
+        let was_kept = self.work().kept.is_some();
+        let mut sums = self.totals.sums();
+        sums.waiting.remove(&self.place);
+        sums.transformers.remove(&self.place);
+        sums.is_stale |= was_kept;
     }
 }
 
 impl Transformer {
-    /// The transforms of `pipeline`, which remember nothing yet; `None` if there are none.
-    pub fn new(pipeline: &Pipeline, totals: &Arc<Totals>) -> Option<Arc<Self>> {
+    /// The transforms of `pipeline` at a device, which remember what those of a former process did
+    /// there, or nothing yet; `None` if there are none.
+    pub fn new(pipeline: &Pipeline, device: &ObjectKey, totals: &Arc<Totals>) -> Option<Arc<Self>> {
         if pipeline.transforms.is_empty() {
             return None;
         }
-        let chain = Mutex::new(Chain::new(&pipeline.transforms));
-        let (place, totals) = (totals.place(), totals.clone());
-        Some(Arc::new(Self { pipeline: pipeline.key.clone(), chain, totals, place }))
+        let mut sums = totals.sums();
+        let former = sums.former.take(device, &pipeline.transforms);
+        let kept = former.is_some().then(Mark::default);
+        let chain = former.unwrap_or_else(|| Chain::new(&pipeline.transforms));
+        sums.places += 1;
+        let (place, restored) = (sums.places, chain.numbers());
+        let made = Arc::new(Self {
+            pipeline: pipeline.key.clone(),
+            device: device.clone(),
+            work: Mutex::new(Work { chain, kept, cut: Mark::default() }),
+            totals: totals.clone(),
+            place,
+        });
+        sums.transformers.insert(place, Arc::downgrade(&made));
+        drop(sums);
+        totals.add(Numbers::default(), restored);
+        Some(made)
     }
 
     /// Whether it does what these transforms say.
     pub fn does(&self, transforms: &[Transform]) -> bool {
-        self.chain.lock().unwrap_or_else(PoisonError::into_inner).transforms() == transforms
+        self.work().chain.transforms() == transforms
     }
 
     /// See [`Chain::apply`].
     pub fn apply(&self, batch: &Arc<Batch>) -> Vec<Arc<Batch>> {
-        self.run(|chain| chain.apply(batch))
+        self.run(batch.iter().map(|sample| sample.agent_time).min(), |chain| chain.apply(batch))
     }
 
     /// See [`Chain::tick`].
     pub fn tick(&self, now: UnixNanos) -> Vec<Arc<Batch>> {
-        self.run(|chain| chain.tick(now))
+        self.run(None, |chain| chain.tick(now))
     }
 
     /// See [`Chain::close`].
     pub fn close(&self) -> Vec<Arc<Batch>> {
-        self.run(Chain::close)
+        self.run(None, Chain::close)
     }
 
-    fn run(&self, work: impl FnOnce(&mut Chain) -> Vec<Arc<Batch>>) -> Vec<Arc<Batch>> {
-        // A panic inside would be a fault of a transform; its memory is used on.
-        let mut chain = self.chain.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = chain.numbers();
-        let out = work(&mut chain);
-        self.totals.add(before, chain.numbers());
-        self.totals.wait(self.place, chain.waiting_since());
-        for problem in chain.take_problems() {
+    fn run(
+        &self,
+        came: Option<UnixNanos>,
+        run: impl FnOnce(&mut Chain) -> Vec<Arc<Batch>>,
+    ) -> Vec<Arc<Batch>> {
+        let mut work = self.work();
+        let before = work.chain.numbers();
+        let out = run(&mut work.chain);
+        work.came(came);
+        self.totals.add(before, work.chain.numbers());
+        self.totals.wait(self.place, work.waiting_since());
+        for problem in work.chain.take_problems() {
             let pipeline = &self.pipeline;
             tracing::warn!(%pipeline, problem, "Transform leaves a point as it is");
         }
         out
+    }
+
+    fn is_changed(&self) -> bool {
+        let work = self.work();
+        let released = work.chain.numbers().released;
+        work.kept.is_none_or(|kept| kept.since.is_some() || kept.released != released)
+    }
+
+    fn cut(&self) -> Memory {
+        let mut work = self.work();
+        work.cut = Mark { released: work.chain.numbers().released, since: None };
+        Memory { since: work.chain.waiting_since(), state: work.chain.state() }
+    }
+
+    fn kept(&self) {
+        let mut work = self.work();
+        work.kept = Some(work.cut);
+        self.totals.wait(self.place, work.waiting_since());
+    }
+
+    fn work(&self) -> MutexGuard<'_, Work> {
+        // A panic inside would be a fault of a transform; its memory is used on.
+        self.work.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Work {
+    fn came(&mut self, at: Option<UnixNanos>) {
+        for mark in self.kept.iter_mut().chain([&mut self.cut]) {
+            mark.since = mark.since.or(at);
+        }
+    }
+
+    /// When the oldest sample came of which something would be lost with the process. As long as
+    /// nothing has been let out that the kept memory holds, that memory is whole.
+    fn waiting_since(&self) -> Option<UnixNanos> {
+        let all = self.chain.waiting_since()?;
+        match self.kept {
+            Some(kept) if kept.released == self.chain.numbers().released => {
+                kept.since.map(|since| since.max(all))
+            }
+            _ => Some(all),
+        }
     }
 }
 
@@ -141,12 +263,67 @@ mod tests {
     #[test]
     fn the_device_that_waits_longest_decides_where_a_gap_would_begin() {
         let totals = Totals::default();
-        let (a, b) = (totals.place(), totals.place());
+        let (a, b) = (1, 2);
         assert_eq!(totals.waiting_since(), None);
         totals.wait(a, Some(7));
         totals.wait(b, Some(5));
         assert_eq!(totals.waiting_since(), Some(5));
         totals.wait(b, None);
         assert_eq!(totals.waiting_since(), Some(7));
+    }
+
+    const SECOND: i64 = 1_000_000_000;
+
+    fn pipeline() -> Pipeline {
+        let text = "apiVersion: lineside.dev/v1alpha1\nkind: Pipeline\nmetadata: {name: p}\nspec:\n  \
+             sources: [{name: all, devices: {}}]\n  sinks: [{name: s, mqtt: {url: \"mqtt://h\"}}]\n  \
+             transforms: [{name: w, window: {everyMillis: 60000, functions: [Count]}}]\n";
+        match lineside_crds::yaml::load_text("test", text).remove(0).object {
+            Some(lineside_crds::yaml::Object::Pipeline(pipeline)) => pipeline,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn sample(second: i64) -> Arc<Batch> {
+        let key = ObjectKey::new("default", "d");
+        let points = vec!["t".into()].into();
+        let origin = lineside_core::Origin::new(key, None, points, Vec::new().into());
+        let quality = lineside_core::TimeQuality::Synced;
+        let mut batch = Batch::with_capacity(Arc::new(origin), 0, quality, 1);
+        batch.push_good(0, lineside_core::Value::I32(1), second * SECOND);
+        Arc::new(batch)
+    }
+
+    #[test]
+    fn a_gap_begins_behind_what_is_kept_and_the_next_process_goes_on_with_it() {
+        let (pipeline, device) = (pipeline(), ObjectKey::new("default", "d"));
+        let totals = Arc::<Totals>::default();
+        let transformer = Transformer::new(&pipeline, &device, &totals).unwrap();
+        transformer.apply(&sample(60));
+        assert_eq!(totals.waiting_since(), Some(60 * SECOND));
+        let body = totals.cut().unwrap();
+        transformer.apply(&sample(70));
+        assert_eq!(totals.waiting_since(), Some(60 * SECOND), "it is not kept yet");
+        totals.kept();
+        assert_eq!(totals.waiting_since(), Some(70 * SECOND));
+        // The result went out, and of it nothing can be taken back.
+        transformer.apply(&sample(120));
+        assert_eq!(totals.waiting_since(), Some(120 * SECOND));
+        assert!(totals.cut().is_some());
+        totals.kept();
+        assert_eq!((totals.waiting_since(), totals.cut()), (None, None));
+
+        let totals = Arc::<Totals>::default();
+        totals.go_on_with(Former::read(&body).unwrap());
+        let transformer = Transformer::new(&pipeline, &device, &totals).unwrap();
+        assert_eq!(totals.give_up_former(), None);
+        let out = transformer.apply(&sample(130));
+        assert_eq!(*out[0].get(0).unwrap().value, lineside_core::Value::I64(1));
+        // Without its device, what waited is missing from its beginning on.
+        let totals = Arc::<Totals>::default();
+        totals.go_on_with(Former::read(&body).unwrap());
+        assert_eq!(totals.give_up_former(), Some(60 * SECOND));
+        // What is kept is of nobody, and is kept no longer.
+        assert!(totals.cut().is_some());
     }
 }
