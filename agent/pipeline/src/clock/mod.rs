@@ -18,13 +18,6 @@ pub struct MachineClock {
 }
 
 impl MachineClock {
-    /// A clock that is taken as not set while it is before `not_before`: the latest time that is
-    /// known to have passed, for example that of the last record of a store.
-    pub fn new(not_before: Option<UnixNanos>) -> Self {
-        let not_before = not_before.unwrap_or(WRITTEN).max(WRITTEN);
-        Self { steady: Mutex::new(Steady::new(not_before)) }
-    }
-
     fn steady(&self) -> MutexGuard<'_, Steady> {
         // Each step leaves it whole.
         self.steady.lock().unwrap_or_else(PoisonError::into_inner)
@@ -43,9 +36,12 @@ impl MachineClock {
     }
 }
 
+/// A clock that is taken as not set while it is before this program was written.
 impl Default for MachineClock {
     fn default() -> Self {
-        Self::new(None)
+        // No time of a record is taken into account: one that was written while the clock was
+        // far ahead would make every right time look wrong from then on.
+        Self { steady: Mutex::new(Steady::new(WRITTEN)) }
     }
 }
 
