@@ -13,6 +13,7 @@
 //! same verdict everywhere.
 
 pub mod api;
+pub mod civil;
 #[cfg(feature = "kube")]
 pub mod crd;
 pub mod delivery;
