@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+pub use crate::api::transform::WindowFunction;
+
 use super::Glob;
 use crate::expression::Expression;
 
@@ -74,27 +76,6 @@ pub enum TransformKind {
         /// The further point that gets it; `None` = it takes the place of the old value.
         as_point: Option<NamePattern>,
     },
-}
-
-/// A function over the samples of a span.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WindowFunction {
-    /// Arithmetic mean.
-    Mean,
-    /// Smallest number.
-    Min,
-    /// Largest number.
-    Max,
-    /// First value.
-    First,
-    /// Last value.
-    Last,
-    /// How many values.
-    Count,
-    /// Sum.
-    Sum,
-    /// Standard deviation of a sample.
-    StdDev,
 }
 
 impl WindowFunction {

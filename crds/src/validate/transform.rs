@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use crate::api::transform::{
-    self as api, DOOR_INTERVAL_MILLIS_DEFAULT, DeadbandSpec, TransformSpec,
-};
+use crate::api::transform::{DOOR_INTERVAL_MILLIS_DEFAULT, DeadbandSpec, TransformSpec};
 use crate::diagnostics::{Code, Diagnostic, FieldPath};
 use crate::expression::{Expression, Purpose};
-use crate::model::{Glob, NamePattern, Transform, TransformKind, WindowFunction};
+use crate::model::{Glob, NamePattern, Transform, TransformKind};
 
 /// The transforms that are sound; what is wrong with the others goes to `findings`.
 pub(super) fn transforms(
@@ -60,7 +58,7 @@ fn kind(
         }));
     }
     if let Some(window) = &spec.window {
-        let functions = window.functions.iter().copied().map(function).collect();
+        let functions = window.functions.clone();
         kinds.push(Some(TransformKind::Window { every: millis(window.every_millis), functions }));
     }
     if let Some(filter) = &spec.filter {
@@ -128,19 +126,6 @@ fn expression(
             findings.push(Diagnostic::new(Code::ExpressionInvalid, at, error.to_string()));
             None
         }
-    }
-}
-
-fn function(function: api::WindowFunction) -> WindowFunction {
-    match function {
-        api::WindowFunction::Mean => WindowFunction::Mean,
-        api::WindowFunction::Min => WindowFunction::Min,
-        api::WindowFunction::Max => WindowFunction::Max,
-        api::WindowFunction::First => WindowFunction::First,
-        api::WindowFunction::Last => WindowFunction::Last,
-        api::WindowFunction::Count => WindowFunction::Count,
-        api::WindowFunction::Sum => WindowFunction::Sum,
-        api::WindowFunction::StdDev => WindowFunction::StdDev,
     }
 }
 
