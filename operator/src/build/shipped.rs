@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use lineside_crds::api::{DISCARD_BACKLOG, Kind};
+use lineside_crds::api::Kind;
 use lineside_crds::delivery::{Document, UnpackError, unpack};
+use lineside_crds::validate::is_discarded;
 use lineside_crds::yaml;
 use serde_json::Value;
 
@@ -40,7 +41,9 @@ impl Shipped {
         let mut documents: BTreeMap<(Kind, String), Document> = BTreeMap::new();
         for found in texts.flat_map(yaml::values).filter_map(document) {
             let key = (found.kind, found.name.clone());
-            if documents.get(&key).is_none_or(|known| known.generation < found.generation) {
+            // The annotation changes no generation; who gave up a backlog once meant it.
+            let age = |d: &Document| (d.generation, d.discard_backlog);
+            if documents.get(&key).is_none_or(|known| age(known) < age(&found)) {
                 documents.insert(key, found);
             }
         }
@@ -73,22 +76,18 @@ impl FromIterator<Document> for Shipped {
 /// One document as it was packed; `None` for one that no operator of this version writes.
 fn document(value: Value) -> Option<Document> {
     let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
-    let labels = value.pointer("/metadata/labels").and_then(Value::as_object);
+    let texts = |pointer: &str| -> BTreeMap<String, String> {
+        let map = value.pointer(pointer).and_then(Value::as_object).into_iter().flatten();
+        map.filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned()))).collect()
+    };
     Some(Document {
         kind: Kind::parse(&text("/kind")?)?,
         namespace: text("/metadata/namespace")?,
         name: text("/metadata/name")?,
         uid: text("/metadata/uid")?,
         generation: value.pointer("/metadata/generation").and_then(Value::as_i64)?,
-        labels: labels
-            .into_iter()
-            .flatten()
-            .filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned())))
-            .collect(),
-        discard_backlog: value
-            .pointer("/metadata/annotations")
-            .and_then(|annotations| annotations.get(DISCARD_BACKLOG)?.as_str())
-            .is_some_and(|value| value == "true"),
+        labels: texts("/metadata/labels"),
+        discard_backlog: is_discarded(&texts("/metadata/annotations")),
         spec: value.pointer("/spec")?.clone(),
     })
 }
