@@ -23,12 +23,18 @@ const PEERS: [(&str, &str); 7] = [
 ];
 
 /// What the tests need besides.
-const TESTS: [(&str, &str); 4] = [
+const TESTS: [(&str, &str); 8] = [
     ("chromium", "chromium"),
     ("chromium-driver", "chromedriver"),
     // The language of Argo CD's health checks.
     ("lua5.1", "lua5.1"),
     ("curl", "curl"),
+    // Small volumes that fill up, break and are mounted read-only.
+    ("e2fsprogs", "/usr/sbin/mkfs.ext4"),
+    ("mount", "losetup"),
+    ("util-linux", "unshare"),
+    // The repository that Flux reads.
+    ("git", "git"),
 ];
 
 /// What the lab and the images need.
