@@ -98,13 +98,16 @@ fn a_deleted_pipeline_delivers_what_waits_first_or_gives_it_up_as_its_annotation
 
     plant.line.apply(&pipeline_yaml("to-broker", &plant.line.broker));
     plant.recovers();
-    let annotation = "lineside.dev/discard-backlog=true";
-    plant.line.kubectl(&["annotate", PIPELINE, "to-broker", annotation]).unwrap();
-    // It reaches the agent as every edit does.
-    thread::sleep(COLLECT);
     let since = now_ns();
     plant.line.broker.term().unwrap();
     thread::sleep(COLLECT);
+    // It changes no generation, and reaches the agent as every edit does.
+    let applied = |plant: &Plant| plant.numbers().sum("lineside_config_applied_total", &[]);
+    let before = applied(&plant).unwrap();
+    let annotation = "lineside.dev/discard-backlog=true";
+    plant.line.kubectl(&["annotate", PIPELINE, "to-broker", annotation]).unwrap();
+    wait::until("the agent knows", SOON, || applied(&plant).is_some_and(|n| n > before))
+        .unwrap_or_else(|e| panic!("{e}\n{}", plant.line.describe()));
     plant.line.kubectl(&["delete", PIPELINE, "to-broker"]).unwrap();
     let name = "lineside_pipeline_given_up_samples_total";
     wait::until("it is given up and counted", SOON, || {

@@ -69,6 +69,10 @@ fn the_plugin_of_kubectl_asks_the_agent_in_its_pod() {
     assert!(rows.contains("21.5"), "{rows}");
     let check = said(&["check", "-n", ns]);
     assert!(check.contains("0 of ") && !check.contains("FAIL"), "{check}");
+    let lag = said(&["lag", "-n", ns]);
+    assert!(lag.contains("to-broker") && lag.contains("broker"), "{lag}");
+    let sink = format!("{ns}/to-broker/broker");
+    assert!(said(&["dlq", "ls", "-n", ns, &sink]).contains("No dead letters"));
     let pre = plugin(&line, &["check", "--pre"]);
     assert!(pre.stdout.contains("new enough"), "{}{}", pre.stdout, pre.stderr);
     assert!(said(&["explain", "LNS-5001"]).contains("LNS-5001"));

@@ -13,7 +13,7 @@ use anyhow::{Context, bail};
 /// The name under which kubectl finds a plugin.
 const NAME: &str = "kubectl-lineside";
 /// Commands that ask a running agent.
-const REMOTE: [&str; 4] = ["status", "top", "tap", "check"];
+const REMOTE: [&str; 7] = ["status", "top", "tap", "check", "lag", "dlq", "store"];
 /// Of those, the ones that go on until they are stopped.
 const LASTING: [&str; 2] = ["top", "tap"];
 /// Name of the container in an agent's pod.
@@ -24,7 +24,7 @@ const AGENT: &str = "lsa-";
 const HELP: &str = "\
 Asks an agent of a cluster, inside its pod.
 
-Usage: kubectl lineside status|top|tap|check [-n NAMESPACE] [--context CONTEXT]
+Usage: kubectl lineside status|top|tap|check|lag|dlq|store [-n NAMESPACE] [--context CONTEXT]
            [--kubeconfig FILE] [AGENT] [OPTIONS OF THE COMMAND]
        kubectl lineside COMMAND ...        as `lineside COMMAND ...`, on this machine
 
@@ -34,6 +34,8 @@ It needs the rights to get agents.lineside.dev and to create pods/exec in the na
 Examples:
   kubectl lineside status -n plant
   kubectl lineside tap -n plant lsa-default-line2-1a2b3c4d 'press-*/temp*'
+  kubectl lineside lag -n plant
+  kubectl lineside dlq ls -n plant lsa-default-line2-1a2b3c4d plant/to-broker/broker
   kubectl lineside check -n plant -o json
   kubectl lineside check --pre
   kubectl lineside explain LNS-5001";
