@@ -30,7 +30,7 @@ fn files(folder: &str) -> Vec<(String, String)> {
     let mut files: Vec<_> = std::fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
+        .inspect(|path| assert_eq!(path.extension().unwrap(), "yaml", "{}", path.display()))
         .map(|path| {
             let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
             (name, std::fs::read_to_string(path).unwrap())

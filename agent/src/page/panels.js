@@ -188,8 +188,8 @@ class PipelineRow {
 
 /** Where what waits is, how much of it there may be, and of which times there is nothing. */
 function storeWords({ bytes: used, limitBytes, durability, state, fullInSeconds, gaps }) {
-  const memory = durability === "Memory" || state !== "Full";
-  const parts = [`${memory ? "in memory" : "on disk"} ${bytes(used)} of ${bytes(limitBytes)}`];
+  const place = durability === "Memory" ? "in memory" : state === "Full" ? "on disk" : "new samples in memory,";
+  const parts = [`${place} ${bytes(used)} of ${bytes(limitBytes)}`];
   if (fullInSeconds !== null && fullInSeconds < 24 * 3600) parts.push(`full in ${span(fullInSeconds * 1000)}`);
   if (gaps.length > 0) parts.push(`${plural(gaps.length, "gap")}, the newest until ${clock(gaps[gaps.length - 1].to)}`);
   return parts.join(" · ");

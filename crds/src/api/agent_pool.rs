@@ -102,7 +102,9 @@ pub struct AgentPoolSpec {
     #[schemars(range(min = 5, max = 60))]
     pub heartbeat_seconds: i64,
     /// How long an agent that is removed may go on delivering what it holds, in seconds: 0 to
-    /// 86400. What is left then is given up and counted. Default 3600.
+    /// 86400. A pipeline or sink that is removed from an agent that stays has as long; its time
+    /// begins anew when the agent starts again. What is left then is given up and counted.
+    /// Default 3600.
     #[serde(default = "drain_timeout_default")]
     #[schemars(range(min = 0, max = 86_400))]
     pub drain_timeout_seconds: i64,
