@@ -20,10 +20,12 @@ const TELEGRAF_TAGS: &str = "custom,inputs.modbus,outputs.mqtt,serializers.influ
 /// Somebody who reads the device and publishes to the broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Peer {
-    /// Lineside as it is by default: JSON v1 with quality and times.
+    /// Lineside with JSON v1, its default, with quality and times; in memory, as the others are.
     Lineside,
     /// Lineside with encoding FlatJSON: the message shape of the others.
     LinesideFlat,
+    /// Lineside with its store on disk, synced before samples are delivered; nobody else does that.
+    LinesideDurable,
     /// libmodbus and libmosquitto in one blocking thread (tests/bench/floor.c).
     Floor,
     /// What people write by hand: pymodbus and paho-mqtt (tests/bench/peer.py).
@@ -35,8 +37,14 @@ pub enum Peer {
 }
 
 /// Those that are measured when none is named.
-pub const DEFAULT: [Peer; 5] =
-    [Peer::Lineside, Peer::LinesideFlat, Peer::Floor, Peer::Python, Peer::PythonTuned];
+pub const DEFAULT: [Peer; 6] = [
+    Peer::Lineside,
+    Peer::LinesideFlat,
+    Peer::LinesideDurable,
+    Peer::Floor,
+    Peer::Python,
+    Peer::PythonTuned,
+];
 
 /// Programs of the peers.
 pub struct Programs {
@@ -58,6 +66,7 @@ impl Peer {
         match self {
             Self::Lineside => "lineside",
             Self::LinesideFlat => "lineside-flat",
+            Self::LinesideDurable => "lineside-durable",
             Self::Floor => "floor",
             Self::Python => "python",
             Self::PythonTuned => "python-tuned",
@@ -68,7 +77,7 @@ impl Peer {
     /// Whether it can do the work at all.
     pub fn can(self, workload: Workload) -> bool {
         match self {
-            Self::Lineside | Self::LinesideFlat => true,
+            Self::Lineside | Self::LinesideFlat | Self::LinesideDurable => true,
             // It has no way to go on after an error, and idling is no work of its.
             Self::Floor => !matches!(workload, Workload::D | Workload::D1 | Workload::Idle),
             Self::Python | Self::PythonTuned => !matches!(workload, Workload::D1 | Workload::Idle),
@@ -90,8 +99,13 @@ impl Peer {
         let (modbus, mqtt) = (lab.modbus_port.to_string(), lab.mqtt_port.to_string());
         let addresses = programs.sources.join("sparse.txt");
         Ok(match self {
-            Self::Lineside => lineside(workload, programs, lab, sparse, "JSON")?,
-            Self::LinesideFlat => lineside(workload, programs, lab, sparse, "FlatJSON")?,
+            Self::Lineside => lineside(workload, programs, lab, sparse, ["JSON", "Memory"])?,
+            Self::LinesideFlat => {
+                lineside(workload, programs, lab, sparse, ["FlatJSON", "Memory"])?
+            }
+            Self::LinesideDurable => {
+                lineside(workload, programs, lab, sparse, ["JSON", "Durable"])?
+            }
             Self::Floor => {
                 let mut floor = command(programs.c.join("floor"));
                 floor.args(["-P", &modbus, "-p", &mqtt, "-d", &workload.units().to_string()]);
@@ -138,7 +152,7 @@ fn lineside(
     programs: &Programs,
     lab: &Lab,
     sparse: &[u16],
-    encoding: &str,
+    [encoding, durability]: [&str; 2],
 ) -> Result<Command> {
     let dir = lab.dir.join("config");
     fs::create_dir_all(&dir)?;
@@ -174,7 +188,7 @@ fn lineside(
             "apiVersion: lineside.dev/v1alpha1\nkind: Pipeline\nmetadata:\n  name: bench\nspec:\n  \
              sources:\n  - name: all\n    devices: {{}}\n  sinks:\n  - name: broker\n    mqtt:\n      \
              url: mqtt://127.0.0.1:{}\n      qos: 1\n      encoding: {encoding}\n  store:\n    \
-             durability: Memory\n    maxSize: 64Mi\n",
+             durability: {durability}\n    maxSize: 64Mi\n",
             lab.mqtt_port
         ),
     )?;
