@@ -201,7 +201,14 @@ pub(super) fn orphan(log: &LogInfo) -> Pipeline {
 
 /// The sink that a log remembers.
 pub(super) fn recalled(sink: &SinkInfo) -> Option<model::Sink> {
-    recall_sink(std::str::from_utf8(&sink.configuration).ok()?)
+    let recalled = std::str::from_utf8(&sink.configuration).ok().and_then(recall_sink);
+    if recalled.is_none() {
+        tracing::warn!(
+            sink = &*sink.name, samples = sink.ledger.buffered,
+            "What waits for a sink that this release does not understand stays for a later one"
+        );
+    }
+    recalled
 }
 
 fn unavailable(error: &dyn Error) -> Trouble {
