@@ -21,6 +21,7 @@ pub mod faults;
 pub mod metrics;
 pub mod peers;
 pub mod ports;
+pub mod power;
 pub mod process;
 pub mod proxy;
 pub mod samples;

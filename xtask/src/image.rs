@@ -158,6 +158,13 @@ pub fn write_into(context: &Context, profile: Profile, dir: &Path) -> Result<()>
     run(context, &Args { profile, out, rootfs: None, images: Vec::new() })
 }
 
+/// Writes the root file system of the agent's image into a new folder in this one, and gives it.
+pub fn agent_into(context: &Context, profile: Profile, dir: &Path) -> Result<PathBuf> {
+    let rootfs = Some(dir.to_path_buf());
+    run(context, &Args { profile, out: None, rootfs, images: vec![Which::Agent] })?;
+    Ok(dir.join(Which::Agent.name()))
+}
+
 /// Where archives go unless told otherwise.
 fn folder(context: &Context) -> PathBuf {
     context.target.join("images")

@@ -11,6 +11,7 @@ mod image;
 mod lab;
 mod long;
 mod peers;
+mod power;
 mod process;
 mod results;
 mod setup;
@@ -100,7 +101,8 @@ Examples:
   cargo xtask soak --seconds 3600
   cargo xtask soak --seconds 600 modbus_wire
   cargo xtask soak cluster
-  cargo xtask soak kills --number 200"
+  cargo xtask soak kills --number 200
+  cargo xtask soak power --cycles 20"
     )]
     Soak {
         #[command(subcommand)]
@@ -150,6 +152,18 @@ enum Soaked {
         /// How large, in MiB.
         #[arg(long, default_value_t = 1024)]
         mebibytes: u32,
+    },
+    /// Cut the power of a virtual machine in which the agent runs; LINESIDE_SEED=N repeats a run.
+    ///
+    /// Installs the emulator, which needs no KVM; a cycle takes about twenty seconds. Two more
+    /// runs have to lose something: one that keeps samples in memory, one whose syncs do nothing.
+    Power {
+        /// How often.
+        #[arg(long, default_value_t = 10)]
+        cycles: u32,
+        /// How the agent is compiled.
+        #[arg(long, value_enum, default_value_t = image::Profile::Release)]
+        profile: image::Profile,
     },
 }
 
@@ -217,6 +231,9 @@ fn run(command: &Command) -> Result<()> {
         }
         Command::Soak { other: Some(Soaked::Backlog { mebibytes }), .. } => {
             soak::Trial::backlog(*mebibytes).run(&context)
+        }
+        Command::Soak { other: Some(Soaked::Power { cycles, profile }), .. } => {
+            power::run(&context, *cycles, *profile)
         }
         Command::Soak { other: None, seconds, targets } => {
             fuzz::run(&context, targets, fuzz::Time::Total(*seconds))

@@ -120,11 +120,17 @@ fn present(mark: &str) -> bool {
     if mark.starts_with('/') {
         return Path::new(mark).exists();
     }
+    program(mark).is_some()
+}
+
+/// Where a program is.
+pub fn program(name: &str) -> Option<PathBuf> {
     // Debian keeps daemons in sbin, which is not on everyone's PATH.
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
-        .chain(["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from))
-        .any(|dir| dir.join(mark).exists())
+        .chain(["/usr/sbin", "/sbin", "/usr/local/sbin"].map(PathBuf::from))
+        .map(|dir| dir.join(name))
+        .find(|path| path.exists())
 }
 
 /// Installs those of the packages that are missing; each with a file that shows it is there.

@@ -122,9 +122,14 @@ impl Device {
 
     /// The DeviceConnection that reads all of it.
     pub fn yaml(&self, interval: Duration, request_timeout: Duration) -> String {
+        self.yaml_at("127.0.0.1", interval, request_timeout)
+    }
+
+    /// The same for an agent that finds this machine under another address.
+    pub fn yaml_at(&self, host: &str, interval: Duration, request_timeout: Duration) -> String {
         let mut yaml = format!(
             "apiVersion: lineside.dev/v1alpha1\nkind: DeviceConnection\nmetadata:\n  name: {}\n\
-             spec:\n  url: modbus-tcp://127.0.0.1:{}?default-unit-identifier=1\n  \
+             spec:\n  url: modbus-tcp://{host}:{}?default-unit-identifier=1\n  \
              intervalMillis: {}\n  timeouts: {{requestMillis: {}}}\n  points:\n",
             self.name,
             self.port,

@@ -1,0 +1,120 @@
+//! Issue 6, M3: power cuts in a virtual machine, by `cargo xtask soak power`. Whatever is cut
+//! when, every record that was acknowledged is there afterwards.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "all of it is test code, also the functions the tests share"
+)]
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use lineside_tests::dir::TestDir;
+use lineside_tests::faults::device::Device;
+use lineside_tests::faults::dice::{self, Dice};
+use lineside_tests::faults::judge::{Verdict, judge};
+use lineside_tests::faults::line::Polled;
+use lineside_tests::power::guest::{Guest, Syncs};
+use lineside_tests::power::plan::{Boot, Cut, Sink, draw};
+use lineside_tests::power::plant::{Cycle, Plant, Seen};
+
+/// Cycles, unless `cargo xtask soak power --cycles` says otherwise.
+const CYCLES: usize = 5;
+/// Lines of the file that nobody syncs before which a cut says nothing.
+const ENOUGH: u64 = 20;
+
+/// A device that is polled every 20 ms in one request, and one every 200 ms in three.
+fn devices(dir: &TestDir) -> Vec<Polled> {
+    let slow: Vec<u16> =
+        [0, 200, 1000].iter().flat_map(|from| [*from, from + 2, from + 4]).collect();
+    let fast = Device::start(dir, "fast", 0, &[0, 2, 4, 6]).unwrap();
+    let slow = Device::start(dir, "slow", 1, &slow).unwrap();
+    vec![
+        Polled { device: fast, interval: Duration::from_millis(20) },
+        Polled { device: slow, interval: Duration::from_millis(200) },
+    ]
+}
+
+fn cycles() -> usize {
+    match std::env::var("LINESIDE_POWER_CYCLES") {
+        Ok(text) => text.parse().unwrap(),
+        Err(_) => CYCLES,
+    }
+}
+
+fn start(test: &str, durability: &'static str, syncs: Syncs) -> Plant {
+    let dir = TestDir::new(test).unwrap();
+    let guest = Guest::pack(Path::new(env!("CARGO_BIN_EXE_lineside-guest-clock"))).unwrap();
+    Plant::start(&dir, devices(&dir), guest, durability, syncs).unwrap()
+}
+
+/// Does all of it and says what came of it.
+fn run(plant: &mut Plant, plans: &[Boot], dice: &mut Dice) -> (Vec<Cycle>, Seen, Verdict) {
+    let begin = Instant::now();
+    let mut done = Vec::new();
+    for (number, plan) in plans.iter().enumerate() {
+        let cycle = plant.cycle(*plan, dice).unwrap();
+        println!("boot {number}: {cycle}");
+        done.push(cycle);
+    }
+    let seen = plant.finish().unwrap();
+    let verdict = judge(&seen.evidence);
+    println!("lines that nobody synced, written and left, by boot: {:?}", seen.unsynced);
+    println!(
+        "{} cuts in {:.0} s, {} flushes of the disk, everything delivered {:.1} s after the last \
+         boot began; {}; {verdict}",
+        done.len(),
+        begin.elapsed().as_secs_f64(),
+        seen.flushes,
+        seen.drained.as_secs_f64(),
+        seen.kept
+    );
+    (done, seen, verdict)
+}
+
+#[test]
+fn every_acknowledged_record_is_there_after_power_cuts() {
+    let (seed, cycles) = (dice::seed().unwrap(), cycles());
+    println!("{}={seed} LINESIDE_POWER_CYCLES={cycles}", dice::SEED);
+    let mut dice = Dice::new(seed);
+    let plans = draw(&mut dice, cycles);
+    let mut plant = start("power", "Durable", Syncs::Kept);
+    let (done, seen, verdict) = run(&mut plant, &plans, &mut dice);
+    assert!(seen.kept.is_clean(), "{}={seed}: {}", dice::SEED, seen.kept);
+    assert!(verdict.is_clean(), "{}={seed}: {verdict}", dice::SEED);
+
+    // The trial was one: a journal to play back, records acknowledged, a backlog on the disk,
+    // and a disk that forgot what nobody synced.
+    assert!(done.iter().skip(1).all(|c| c.recovered || matches!(c.plan.cut, Cut::Mounting(_))));
+    let ran = || done.iter().filter(|c| matches!(c.plan.cut, Cut::Running(_)));
+    assert!(ran().all(|c| c.witnessed > 0), "{done:?}");
+    assert!(ran().any(|c| c.waiting.is_some_and(|waiting| waiting > 100)), "{done:?}");
+    let told: Vec<_> = seen.unsynced.iter().filter(|(wrote, _)| *wrote >= ENOUGH).collect();
+    assert!(!told.is_empty(), "{:?}", seen.unsynced);
+    assert!(told.iter().all(|(wrote, left)| left < wrote), "{:?}", seen.unsynced);
+}
+
+/// Two cuts in full run, the sink away.
+fn two_cuts() -> [Boot; 2] {
+    [Boot { cut: Cut::Running(Duration::from_secs(6)), sink: Sink::Away }; 2]
+}
+
+/// The proof that the trial can find something: what waits in memory does not survive a cut.
+#[test]
+fn what_waits_in_memory_is_lost_in_a_power_cut_and_found_missing() {
+    let mut plant = start("power_memory", "Memory", Syncs::Kept);
+    let (_, seen, verdict) = run(&mut plant, &two_cuts(), &mut Dice::new(1));
+    assert!(seen.kept.gone.len() > 100, "{}", seen.kept);
+    assert!(!verdict.is_clean(), "{verdict}");
+}
+
+/// The same for a store whose syncs do nothing.
+#[test]
+fn an_agent_whose_syncs_do_nothing_loses_acknowledged_records_and_they_are_found_missing() {
+    let mut plant = start("power_syncless", "Durable", Syncs::Ignored);
+    let (_, seen, verdict) = run(&mut plant, &two_cuts(), &mut Dice::new(2));
+    assert!(seen.kept.gone.len() > 100, "{}", seen.kept);
+    assert!(!verdict.is_clean(), "{verdict}");
+}
