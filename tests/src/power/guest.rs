@@ -173,10 +173,12 @@ impl KernelFiles {
     }
 
     fn modules(&self) -> Result<Vec<String>> {
-        let path = self.folder.join("modules.dep");
-        let text =
-            fs::read_to_string(&path).with_context(|| format!("{}; {COMMAND}", path.display()))?;
-        let order = Table::parse(&text)?.order(&MODULES)?;
+        let read = |name: &str| {
+            let path = self.folder.join(name);
+            fs::read_to_string(&path).with_context(|| format!("{}; {COMMAND}", path.display()))
+        };
+        let (dep, builtin) = (read("modules.dep")?, read("modules.builtin")?);
+        let order = Table::parse(&dep, &builtin)?.order(&MODULES)?;
         Ok(order.into_iter().map(str::to_owned).collect())
     }
 }

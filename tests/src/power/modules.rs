@@ -1,36 +1,40 @@
 //! Which files of the kernel's modules have to be loaded, in which order: from the table that
-//! `depmod` makes. Pure.
+//! `depmod` makes, and the list of those that are part of the kernel itself. Pure.
 
 use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result, bail};
 
-/// A table of modules with what each of them needs, `modules.dep`.
+/// The modules of a kernel.
 #[derive(Clone, Debug)]
 pub struct Table<'a> {
+    /// Files with what each of them needs.
     rows: Vec<(&'a str, Vec<&'a str>)>,
+    /// Modules that need not be loaded.
+    builtin: BTreeSet<&'a str>,
 }
 
 impl<'a> Table<'a> {
-    /// Reads the table.
+    /// Reads `modules.dep` and `modules.builtin`.
     ///
     /// # Errors
     /// A line has another shape.
-    pub fn parse(text: &'a str) -> Result<Self> {
+    pub fn parse(dep: &'a str, builtin: &'a str) -> Result<Self> {
         let row = |line: &'a str| {
             let (path, needs) = line.split_once(':').with_context(|| format!("no row: {line}"))?;
             Ok((path, needs.split_whitespace().collect()))
         };
-        Ok(Self { rows: text.lines().map(row).collect::<Result<_>>()? })
+        let rows = dep.lines().map(row).collect::<Result<_>>()?;
+        Ok(Self { rows, builtin: builtin.lines().map(module).collect() })
     }
 
     /// Paths of the wanted modules and of all that they need, each after what it needs.
     ///
     /// # Errors
-    /// A module is not in the table.
+    /// There is no such module.
     pub fn order(&self, wanted: &[&str]) -> Result<Vec<&'a str>> {
         let mut order = Vec::new();
-        for name in wanted {
+        for name in wanted.iter().filter(|name| !self.builtin.contains(**name)) {
             let Some((path, needs)) = self.rows.iter().find(|(path, _)| module(path) == *name)
             else {
                 bail!("the kernel has no module {name}");
@@ -63,9 +67,12 @@ mod tests {
         kernel/drivers/ring.ko: kernel/drivers/virtio.ko.xz\n\
         kernel/drivers/blk.ko: kernel/drivers/ring.ko kernel/drivers/virtio.ko.xz\n";
 
+    const BUILTIN: &str = "kernel/crypto/crc32c.ko\nkernel/drivers/clock.ko\n";
+
     #[test]
-    fn a_module_comes_once_and_after_what_it_needs() {
-        let order = Table::parse(TEXT).unwrap().order(&["blk", "ext4", "ring"]).unwrap();
+    fn a_module_comes_once_and_after_what_it_needs_unless_the_kernel_has_it() {
+        let order =
+            Table::parse(TEXT, BUILTIN).unwrap().order(&["blk", "crc32c", "ext4", "ring"]).unwrap();
         let wanted = [
             "kernel/drivers/virtio.ko.xz",
             "kernel/drivers/ring.ko",
@@ -80,8 +87,8 @@ mod tests {
 
     #[test]
     fn a_module_that_is_not_there_is_named() {
-        let error = Table::parse(TEXT).unwrap().order(&["xfs"]).unwrap_err().to_string();
+        let error = Table::parse(TEXT, BUILTIN).unwrap().order(&["xfs"]).unwrap_err().to_string();
         assert_eq!(error, "the kernel has no module xfs");
-        assert!(Table::parse("text").is_err());
+        assert!(Table::parse("text", "").is_err());
     }
 }
