@@ -16,13 +16,13 @@ use lineside_tests::faults::device::Device;
 use lineside_tests::faults::dice::{self, Dice};
 use lineside_tests::faults::judge::{Verdict, judge};
 use lineside_tests::faults::line::Polled;
-use lineside_tests::power::guest::{Guest, Syncs};
+use lineside_tests::power::guest::Guest;
 use lineside_tests::power::plan::{Boot, Cut, Sink, draw};
 use lineside_tests::power::plant::{Cycle, Plant, Seen};
 
 /// Cycles, unless `cargo xtask soak power --cycles` says otherwise.
 const CYCLES: usize = 5;
-/// Lines of the file that nobody syncs before which a cut says nothing.
+/// Lines that a cut has to cost a file that nobody syncs: two seconds of them.
 const ENOUGH: u64 = 20;
 
 /// A device that is polled every 20 ms in one request, and one every 200 ms in three.
@@ -44,19 +44,19 @@ fn cycles() -> usize {
     }
 }
 
-fn start(test: &str, durability: &'static str, syncs: Syncs) -> Plant {
+fn start(test: &str, durability: &'static str) -> Plant {
     let dir = TestDir::new(test).unwrap();
     let guest = Guest::pack(Path::new(env!("CARGO_BIN_EXE_lineside-guest-clock"))).unwrap();
-    Plant::start(&dir, devices(&dir), guest, durability, syncs).unwrap()
+    Plant::start(&dir, devices(&dir), guest, durability).unwrap()
 }
 
 /// Does all of it and says what came of it.
 fn run(plant: &mut Plant, plans: &[Boot], dice: &mut Dice) -> (Vec<Cycle>, Seen, Verdict) {
     let begin = Instant::now();
     let mut done = Vec::new();
-    for (number, plan) in plans.iter().enumerate() {
+    for plan in plans {
         let cycle = plant.cycle(*plan, dice).unwrap();
-        println!("boot {number}: {cycle}");
+        println!("{cycle}");
         done.push(cycle);
     }
     let seen = plant.finish().unwrap();
@@ -80,7 +80,7 @@ fn every_acknowledged_record_is_there_after_power_cuts() {
     println!("{}={seed} LINESIDE_POWER_CYCLES={cycles}", dice::SEED);
     let mut dice = Dice::new(seed);
     let plans = draw(&mut dice, cycles);
-    let mut plant = start("power", "Durable", Syncs::Kept);
+    let mut plant = start("power", "Durable");
     let (done, seen, verdict) = run(&mut plant, &plans, &mut dice);
     assert!(seen.kept.is_clean(), "{}={seed}: {}", dice::SEED, seen.kept);
     assert!(verdict.is_clean(), "{}={seed}: {verdict}", dice::SEED);
@@ -91,9 +91,9 @@ fn every_acknowledged_record_is_there_after_power_cuts() {
     let ran = || done.iter().filter(|c| matches!(c.plan.cut, Cut::Running(_)));
     assert!(ran().all(|c| c.witnessed > 0), "{done:?}");
     assert!(ran().any(|c| c.waiting.is_some_and(|waiting| waiting > 100)), "{done:?}");
-    let told: Vec<_> = seen.unsynced.iter().filter(|(wrote, _)| *wrote >= ENOUGH).collect();
-    assert!(!told.is_empty(), "{:?}", seen.unsynced);
-    assert!(told.iter().all(|(wrote, left)| left < wrote), "{:?}", seen.unsynced);
+    // The kernel writes some of it by itself, sooner or later.
+    let lost = seen.unsynced.iter().filter(|(wrote, left)| left + ENOUGH <= *wrote).count();
+    assert!(lost > 0, "{:?}", seen.unsynced);
 }
 
 /// Two cuts in full run, the sink away.
@@ -104,17 +104,21 @@ fn two_cuts() -> [Boot; 2] {
 /// The proof that the trial can find something: what waits in memory does not survive a cut.
 #[test]
 fn what_waits_in_memory_is_lost_in_a_power_cut_and_found_missing() {
-    let mut plant = start("power_memory", "Memory", Syncs::Kept);
+    let mut plant = start("power_memory", "Memory");
     let (_, seen, verdict) = run(&mut plant, &two_cuts(), &mut Dice::new(1));
     assert!(seen.kept.gone.len() > 100, "{}", seen.kept);
     assert!(!verdict.is_clean(), "{verdict}");
 }
 
-/// The same for a store whose syncs do nothing.
+/// The same for a store whose syncs do nothing, after a first boot in which it was made.
 #[test]
 fn an_agent_whose_syncs_do_nothing_loses_acknowledged_records_and_they_are_found_missing() {
-    let mut plant = start("power_syncless", "Durable", Syncs::Ignored);
-    let (_, seen, verdict) = run(&mut plant, &two_cuts(), &mut Dice::new(2));
+    let mut plant = start("power_syncless", "Durable");
+    let mut dice = Dice::new(2);
+    let [first, second] = two_cuts();
+    println!("{}", plant.cycle(first, &mut dice).unwrap());
+    plant.ignore_syncs();
+    let (_, seen, verdict) = run(&mut plant, &[second, second], &mut dice);
     assert!(seen.kept.gone.len() > 100, "{}", seen.kept);
     assert!(!verdict.is_clean(), "{verdict}");
 }

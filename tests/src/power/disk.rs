@@ -1,6 +1,6 @@
 //! The disk of the virtual machine, served to the emulator over the loopback address.
 
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,6 +16,8 @@ use crate::wait;
 
 /// Longest time until the end of the emulator is noticed.
 const NOTICED: Duration = Duration::from_secs(10);
+/// Time that a flush takes, as on flash: cuts come in the middle of some.
+const FLUSH: Duration = Duration::from_millis(15);
 /// Time between two looks for a connection.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -135,13 +137,31 @@ impl Shared {
                         reply = request.reply(INVALID);
                     }
                 }
-                Command::Flush => lock(&self.bytes).flush(),
+                Command::Flush => {
+                    thread::sleep(FLUSH);
+                    if is_gone(stream)? {
+                        return Ok(());
+                    }
+                    lock(&self.bytes).flush();
+                }
                 Command::Disconnect => return Ok(()),
                 Command::Other => reply = request.reply(INVALID),
             }
             stream.write_all(&reply)?;
         }
         Ok(())
+    }
+}
+
+/// Whether the other side has ended.
+fn is_gone(stream: &TcpStream) -> Result<bool> {
+    stream.set_nonblocking(true)?;
+    let seen = stream.peek(&mut [0]);
+    stream.set_nonblocking(false)?;
+    match seen {
+        Ok(bytes) => Ok(bytes == 0),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
 

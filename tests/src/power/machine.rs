@@ -29,10 +29,11 @@ const MEMORY_MIB: &str = "512";
 pub struct Machine {
     /// Its disk.
     pub disk: Disk,
+    /// Whether the agent's syncs do anything, from the next boot on.
+    pub syncs: Syncs,
     guest: Guest,
     clock: Clock,
     dir: TestDir,
-    syncs: Syncs,
     boots: usize,
     emulator: Option<Server>,
 }
@@ -42,11 +43,11 @@ impl Machine {
     ///
     /// # Errors
     /// The emulator is not installed, or the disk cannot be made.
-    pub fn new(dir: &TestDir, guest: Guest, syncs: Syncs, disk_mib: u64) -> Result<Self> {
+    pub fn new(dir: &TestDir, guest: Guest, disk_mib: u64) -> Result<Self> {
         tools::program("qemu-system-x86_64")?;
         let disk = Disk::start(formatted(dir, disk_mib)?)?;
         let (dir, clock) = (dir.clone(), Clock::start()?);
-        Ok(Self { disk, guest, clock, dir, syncs, boots: 0, emulator: None })
+        Ok(Self { disk, syncs: Syncs::Kept, guest, clock, dir, boots: 0, emulator: None })
     }
 
     /// How often it was switched on.

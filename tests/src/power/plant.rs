@@ -61,6 +61,8 @@ pub struct Plant {
 /// What one boot came to.
 #[derive(Clone, Debug)]
 pub struct Cycle {
+    /// Which it was, counted from 0.
+    pub number: usize,
     /// What was to be done.
     pub plan: Boot,
     /// From the start of the emulator to that of the agent; none: it was cut before.
@@ -89,9 +91,10 @@ impl fmt::Display for Cycle {
         let Loss { writes, lost, torn } = self.loss;
         write!(
             f,
-            "{:?}, {:?}: agent after {} s, cut after {:.1} s, journal played back {}, answers {}, \
+            "boot {}, {:?}, {:?}: agent after {} s, cut after {:.1} s, journal played back {}, answers {}, \
              witnessed {} (last {last} ms before the cut), waiting {}, disk writes not flushed \
              {writes} (lost {lost}, torn {torn})",
+            self.number,
             self.plan.cut,
             self.plan.sink,
             seconds(self.boot),
@@ -130,13 +133,12 @@ impl Plant {
         devices: Vec<Polled>,
         guest: Guest,
         durability: &'static str,
-        syncs: Syncs,
     ) -> Result<Self> {
         let broker = Broker::start(dir, "broker", Options::default())?;
         let proxy = Proxy::start(broker.port)?;
         let consumer = Subscriber::start(dir, "consumer", &broker, "lineside/default/+")?;
         let witness = Subscriber::start(dir, "witness", &broker, "witness/default/+")?;
-        let machine = Machine::new(dir, guest, syncs, DISK_MIB)?;
+        let machine = Machine::new(dir, guest, DISK_MIB)?;
         Ok(Self {
             devices,
             machine,
@@ -149,6 +151,11 @@ impl Plant {
             gaps: BTreeSet::new(),
             accounts: Vec::new(),
         })
+    }
+
+    /// From the next boot on the syncs of the agent do nothing.
+    pub fn ignore_syncs(&mut self) {
+        self.machine.syncs = Syncs::Ignored;
     }
 
     /// Switches the machine on, does what is planned, and cuts the power.
@@ -195,6 +202,7 @@ impl Plant {
             None => None,
         };
         Ok(Cycle {
+            number: boot,
             plan,
             boot: started,
             took,
