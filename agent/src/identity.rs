@@ -71,7 +71,9 @@ fn uid(dir: &Path) -> anyhow::Result<Arc<str>> {
         let mut file = File::create(&unfinished)?;
         file.write_all(uid.as_bytes())?;
         file.sync_all()?;
-        std::fs::rename(&unfinished, &path)
+        std::fs::rename(&unfinished, &path)?;
+        // The name, too, has to be there after a power cut.
+        File::open(dir)?.sync_all()
     };
     write().with_context(|| format!("write {}", path.display()))?;
     Ok(uid.into())
