@@ -91,6 +91,7 @@ fn every_acknowledged_record_is_there_after_power_cuts() {
     let ran = || done.iter().filter(|c| matches!(c.plan.cut, Cut::Running(_)));
     assert!(ran().all(|c| c.witnessed > 0), "{done:?}");
     assert!(ran().any(|c| c.waiting.is_some_and(|waiting| waiting > 100)), "{done:?}");
+    assert!(done.iter().any(|cycle| cycle.loss.writes > 0), "{done:?}");
     // The kernel writes some of it by itself, sooner or later.
     let lost = seen.unsynced.iter().filter(|(wrote, left)| left + ENOUGH <= *wrote).count();
     assert!(lost > 0, "{:?}", seen.unsynced);
@@ -98,7 +99,7 @@ fn every_acknowledged_record_is_there_after_power_cuts() {
 
 /// Two cuts in full run, the sink away.
 fn two_cuts() -> [Boot; 2] {
-    [Boot { cut: Cut::Running(Duration::from_secs(6)), sink: Sink::Away }; 2]
+    [Boot { cut: Cut::Running(Duration::from_secs(6)), sink: Sink::Away, writing: false }; 2]
 }
 
 /// The proof that the trial can find something: what waits in memory does not survive a cut.

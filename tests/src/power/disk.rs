@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -20,6 +20,8 @@ const NOTICED: Duration = Duration::from_secs(10);
 const FLUSH: Duration = Duration::from_millis(15);
 /// Time between two looks for a connection.
 const LOOK: Duration = Duration::from_millis(5);
+/// Time between two looks for something in the cache.
+const GLANCE: Duration = Duration::from_millis(1);
 
 /// A disk that one emulator at a time may use.
 #[derive(Debug)]
@@ -66,6 +68,14 @@ impl Disk {
     pub fn cut(&self, dice: &mut Dice) -> Result<Loss> {
         wait::until("nobody uses the disk", NOTICED, || lock(&self.shared.user).is_none())?;
         Ok(lock(&self.shared.bytes).cut(dice))
+    }
+
+    /// Waits for so long at most until something is in its cache.
+    pub fn wait_for_writes(&self, longest: Duration) {
+        let begin = Instant::now();
+        while lock(&self.shared.bytes).cached() == 0 && begin.elapsed() < longest {
+            thread::sleep(GLANCE);
+        }
     }
 
     /// How often it was flushed.

@@ -11,6 +11,8 @@ pub struct Boot {
     pub cut: Cut,
     /// When the sink is there.
     pub sink: Sink,
+    /// Whether the cut waits for the next moment in which the disk has something in its cache.
+    pub writing: bool,
 }
 
 /// When the power is cut.
@@ -53,7 +55,7 @@ pub fn draw(dice: &mut Dice, boots: usize) -> Vec<Boot> {
                 1 => Sink::Last(dice.time(MS(200), MS(2500))),
                 _ => Sink::First(dice.time(MS(200), MS(2500))),
             };
-            Boot { cut, sink }
+            Boot { cut, sink, writing: boot % 2 == 0 }
         })
         .collect()
 }

@@ -41,6 +41,8 @@ const DRAIN: Duration = Duration::from_secs(300);
 const SILENCE: Duration = Duration::from_secs(2);
 /// Time between two looks.
 const LOOK: Duration = Duration::from_millis(10);
+/// Longest wait for something in the cache of the disk.
+const WRITES: Duration = Duration::from_secs(2);
 const DISK_MIB: u64 = 128;
 
 /// The whole plant.
@@ -189,6 +191,9 @@ impl Plant {
                 self.flow()?;
                 self.run(plan.sink, time)?;
             }
+        }
+        if plan.writing {
+            self.machine.disk.wait_for_writes(WRITES);
         }
         let cut = now()?;
         let loss = self.machine.cut(dice)?;

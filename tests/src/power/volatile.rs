@@ -62,6 +62,11 @@ impl Volatile {
         self.present.len()
     }
 
+    /// How many writes are in the cache.
+    pub fn cached(&self) -> usize {
+        self.cached.len()
+    }
+
     /// How often it was flushed.
     pub fn flushes(&self) -> u64 {
         self.flushes
