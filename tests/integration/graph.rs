@@ -2,7 +2,7 @@
 //! `cargo metadata`.
 //!
 //! ```text
-//! crds <- plan <- core <- {store, pipeline, drivers/*, sinks/*} <- agent
+//! crds <- plan <- core <- {store, pipeline, net <- {drivers/*, sinks/*}} <- agent
 //! crds, plan <- operator
 //! ```
 
@@ -18,6 +18,7 @@ enum Layer {
     Crds,
     Plan,
     Core,
+    Net,
     Store,
     Pipeline,
     Driver,
@@ -35,6 +36,7 @@ impl Layer {
             "crds" => Self::Crds,
             "agent/plan" => Self::Plan,
             "agent/core" => Self::Core,
+            "agent/net" => Self::Net,
             "agent/store" => Self::Store,
             "agent/pipeline" => Self::Pipeline,
             "agent" => Self::Agent,
@@ -50,16 +52,19 @@ impl Layer {
 
     /// The layers it may name in its manifest, for any purpose.
     fn may_use(self) -> &'static [Layer] {
-        use Layer::{Agent, Core, Crds, Driver, Lab, Pipeline, Plan, Sink, Store, Xtask};
+        use Layer::{Agent, Core, Crds, Driver, Lab, Net, Pipeline, Plan, Sink, Store, Xtask};
         match self {
             Self::Crds | Self::Lab => &[],
             Self::Plan => &[Crds],
             Self::Core | Self::Operator => &[Crds, Plan],
-            Self::Store | Self::Driver | Self::Sink => &[Crds, Plan, Core],
+            Self::Store | Self::Net => &[Crds, Plan, Core],
+            Self::Driver | Self::Sink => &[Crds, Plan, Core, Net],
             Self::Pipeline => &[Crds, Plan, Core, Store],
-            Self::Agent => &[Crds, Plan, Core, Store, Pipeline, Driver, Sink],
+            Self::Agent => &[Crds, Plan, Core, Net, Store, Pipeline, Driver, Sink],
             Self::Xtask => &[Crds, Lab],
-            Self::Tests => &[Crds, Plan, Core, Store, Pipeline, Driver, Sink, Agent, Lab, Xtask],
+            Self::Tests => {
+                &[Crds, Plan, Core, Net, Store, Pipeline, Driver, Sink, Agent, Lab, Xtask]
+            }
         }
     }
 }

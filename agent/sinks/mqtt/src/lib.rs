@@ -15,11 +15,8 @@
 
 mod identity;
 mod inflight;
-mod outbox;
 mod session;
-mod tls;
 mod topic;
-mod transport;
 pub mod wire;
 
 use std::sync::Arc;

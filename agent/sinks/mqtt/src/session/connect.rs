@@ -9,13 +9,12 @@ use lineside_core::sink::SinkIdentity;
 use lineside_core::{Fault, FaultClass};
 use lineside_crds::diagnostics::Code;
 use lineside_crds::model::{MqttSettings, Qos};
+use lineside_net::{Stream, TlsClient, broken};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use crate::Deadlines;
 use crate::identity::{WILL, client_id, state_topic};
-use crate::tls::{self, TlsClient};
-use crate::transport::{self, Stream, broken};
 use crate::wire::{Hello, Incoming, Limits, Wire, wire};
 
 /// First byte of CONNACK.
@@ -80,7 +79,8 @@ async fn attempt(
     })?;
 
     let endpoint = endpoint(settings);
-    let mut stream = transport::open(&settings.host, settings.port, tls, deadlines.connect).await?;
+    let mut stream =
+        lineside_net::open(&settings.host, settings.port, tls, deadlines.connect).await?;
     let hello_failed = |e| broken(&format!("send CONNECT to {endpoint}"), e);
     stream.write_all(&out).await.map_err(hello_failed)?;
     stream.flush().await.map_err(hello_failed)?;
@@ -160,7 +160,7 @@ async fn read_secrets(
         };
         let tls = match &settings.tls {
             None => None,
-            Some(tls) => Some(tls::client(tls, &settings.host, &secrets)?),
+            Some(tls) => Some(lineside_net::client(tls, &settings.host, &secrets)?),
         };
         Ok((login, tls))
     };

@@ -22,15 +22,14 @@ use lineside_core::sink::{Feed, Record, SinkContext};
 use lineside_core::{Clock, Fault, FaultClass};
 use lineside_crds::diagnostics::Code;
 use lineside_crds::model::{Encoding, MqttSettings, Qos};
+use lineside_net::{Outbox, Stream, broken};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::Deadlines;
 use crate::identity::{offline, online};
 use crate::inflight::{Answer, InFlight, Owner, Settled};
-use crate::outbox::Outbox;
 use crate::topic::Topics;
-use crate::transport::{Stream, broken};
 use crate::wire::{AckAnswer, EncodeError, Ending, Incoming, Limits, Outgoing, Reason, Wire};
 
 /// Time to say goodbye, inside the second that the contract gives.

@@ -1,4 +1,4 @@
-//! Bytes on their way to the broker.
+//! Bytes on their way to the remote.
 
 use std::io;
 
@@ -14,8 +14,9 @@ const KEEP: usize = 2 * HIGH_WATER;
 
 /// A write buffer that knows how much has left it.
 #[derive(Default)]
-pub(crate) struct Outbox {
-    pub(crate) buffer: BytesMut,
+pub struct Outbox {
+    /// What waits; a sink appends to it.
+    pub buffer: BytesMut,
     written: u64,
     flushed: u64,
     needs_flush: bool,
@@ -23,37 +24,37 @@ pub(crate) struct Outbox {
 
 impl Outbox {
     /// Whether another message may be encoded.
-    pub(crate) fn has_room(&self) -> bool {
+    pub fn has_room(&self) -> bool {
         self.buffer.len() < HIGH_WATER
     }
 
     /// Whether [`Outbox::write`] has something to do.
-    pub(crate) fn is_pending(&self) -> bool {
+    pub fn is_pending(&self) -> bool {
         !self.buffer.is_empty() || self.needs_flush
     }
 
     /// Position in the stream of the byte after the last one queued.
-    pub(crate) fn end(&self) -> u64 {
+    pub fn end(&self) -> u64 {
         self.written + self.buffer.len() as u64
     }
 
     /// Position in the stream up to which the connection has taken the bytes.
-    pub(crate) fn written(&self) -> u64 {
+    pub fn written(&self) -> u64 {
         self.written
     }
 
     /// Position in the stream up to which a flush was seen to its end. TLS keeps up to 64 KiB of
     /// what it has taken until then.
-    pub(crate) fn flushed(&self) -> u64 {
+    pub fn flushed(&self) -> u64 {
         self.flushed
     }
 
     /// Makes one step: writes some bytes, or flushes when all are written. Cancel-safe: what was
     /// not written stays queued.
-    pub(crate) async fn write(
-        &mut self,
-        to: &mut (impl AsyncWrite + Unpin + ?Sized),
-    ) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// The connection is broken.
+    pub async fn write(&mut self, to: &mut (impl AsyncWrite + Unpin + ?Sized)) -> io::Result<()> {
         if self.buffer.is_empty() {
             to.flush().await?;
             self.needs_flush = false;

@@ -1,4 +1,4 @@
-//! TLS settings towards the broker: rustls with the ring provider, given explicitly, so that the
+//! TLS settings towards a remote: rustls with the ring provider, given explicitly, so that the
 //! sink needs no process-wide default.
 
 use std::sync::Arc;
@@ -12,17 +12,18 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 
 /// What a TLS connection needs.
-pub(crate) struct TlsClient {
-    pub(crate) config: Arc<ClientConfig>,
-    /// The name that the broker's certificate has to carry.
-    pub(crate) name: ServerName<'static>,
+pub struct TlsClient {
+    /// Trust and our own certificate.
+    pub config: Arc<ClientConfig>,
+    /// The name that the remote's certificate has to carry.
+    pub name: ServerName<'static>,
 }
 
 /// Reads the certificates. Blocks on files.
 ///
 /// # Errors
 /// Class Config: a Secret is missing or is not what it should be, or the name is no host name.
-pub(crate) fn client(tls: &Tls, host: &str, secrets: &Secrets) -> Result<TlsClient, Fault> {
+pub fn client(tls: &Tls, host: &str, secrets: &Secrets) -> Result<TlsClient, Fault> {
     let wanted = tls.server_name.as_deref().unwrap_or(host);
     let name = ServerName::try_from(wanted.to_owned()).map_err(|e| {
         Fault::new(FaultClass::Config, Code::SinkTls, format!("verify server name {wanted}"))

@@ -1,4 +1,4 @@
-//! The byte stream to the broker, and what its errors mean.
+//! The byte stream to the remote, and what its errors mean.
 
 use std::io;
 use std::net::SocketAddr;
@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use lineside_core::{Fault, FaultClass};
 use lineside_crds::diagnostics::Code;
-use rumqttc::tokio_rustls::TlsConnector;
 use rustls::{AlertDescription, Error as TlsError};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
 
 use crate::tls::TlsClient;
 
 /// A connection, plain or encrypted.
-pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 /// Most addresses of one name that are tried.
@@ -24,7 +24,7 @@ const MAX_ADDRESSES: usize = 4;
 /// Send buffer asked of the system, which gives up to twice as much. What it holds is hidden from
 /// the sink, so it has to leave within the longest silence also over a slow line (10 KB/s: 13 s);
 /// left alone it would grow to megabytes. A fast line is not slowed down by it: with 1 ms to the
-/// broker it is full at 100 MB/s.
+/// remote it is full at 100 MB/s.
 const SEND_BUFFER: u32 = 64 * 1024;
 
 /// Opens a connection. The caller bounds the whole by `deadline`; each address gets its share of
@@ -32,7 +32,7 @@ const SEND_BUFFER: u32 = 64 * 1024;
 ///
 /// # Errors
 /// `HostNotFound`, `SinkUnavailable`, `SinkTls` or `SinkAuth`.
-pub(crate) async fn open(
+pub async fn open(
     host: &str,
     port: u16,
     tls: Option<TlsClient>,
@@ -83,9 +83,9 @@ fn unreachable(host: &str, port: u16) -> Fault {
     Fault::new(FaultClass::Unreachable, Code::SinkUnavailable, text)
 }
 
-/// What an error of the stream means. With TLS 1.3 a broker's verdict on the client certificate
+/// What an error of the stream means. With TLS 1.3 a remote's verdict on the client certificate
 /// arrives only after the handshake, so this is asked at every read.
-pub(crate) fn broken(what: &str, error: io::Error) -> Fault {
+pub fn broken(what: &str, error: io::Error) -> Fault {
     let (class, code) = match error.get_ref().and_then(|e| e.downcast_ref::<TlsError>()) {
         None => (FaultClass::Unreachable, Code::SinkUnavailable),
         Some(TlsError::AlertReceived(alert)) if is_about_us(*alert) => {
