@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use lineside_crds::diagnostics::{Code, Diagnostic, FieldPath};
-use lineside_crds::model::{Pipeline, SinkKind};
+use lineside_crds::model::Pipeline;
 
 /// One finding per Secret that a pipeline names and one of these pools does not mount. `pools`
 /// are the pools whose agents run it, with what each mounts.
@@ -27,12 +27,11 @@ pub fn not_mounted<'a>(
 fn named(pipeline: &Pipeline) -> Vec<(FieldPath, String)> {
     let mut all = Vec::new();
     for (index, sink) in pipeline.sinks.iter().enumerate() {
-        let SinkKind::Mqtt(mqtt) = &sink.kind else { continue };
-        let at = FieldPath::spec().key("sinks").index(index).key("mqtt");
-        if let Some(credentials) = &mqtt.credentials {
+        let at = FieldPath::spec().key("sinks").index(index).key(sink.kind.type_name());
+        if let Some(credentials) = sink.kind.credentials() {
             all.push((at.key("credentialsRef").key("secret"), credentials.username.secret.clone()));
         }
-        let Some(tls) = &mqtt.tls else { continue };
+        let Some(tls) = sink.kind.tls() else { continue };
         let at = at.key("tls");
         if let Some(ca) = &tls.ca {
             all.push((at.key("caRef").key("secret"), ca.secret.clone()));

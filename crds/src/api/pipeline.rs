@@ -137,7 +137,7 @@ pub struct SelectorSpec {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
-    {"rule": "has(self.mqtt)", "message": "a sink needs exactly one destination (LNS-1032)"}
+    {"rule": "has(self.mqtt) != has(self.iotdb)", "message": "a sink needs exactly one destination (LNS-1032)"}
 ]))]
 pub struct SinkSpec {
     /// Name of the sink, unique in the pipeline; what is delivered is remembered under it, so a
@@ -147,8 +147,12 @@ pub struct SinkSpec {
     /// An MQTT broker.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mqtt: Option<MqttSpec>,
-    /// In which order the sink gets what waited while it could not deliver. Default `InOrder`.
-    /// In memory (`durability: Memory`) it is always `InOrder`.
+    /// A server of Apache IoTDB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iotdb: Option<IotdbSpec>,
+    /// In which order the sink gets what waited while it could not deliver. Default `InOrder` for
+    /// brokers, `LiveFirst` for IoTDB, where the time of a sample is its place. In memory
+    /// (`durability: Memory`) it is always `InOrder`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain: Option<Drain>,
 }
@@ -210,6 +214,86 @@ pub struct MqttSpec {
     /// Certificates; only with `mqtts://`. Default: the certificate authorities of the system.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsSpec>,
+}
+
+/// A server of Apache IoTDB, 1.3 or later, through its client protocol.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    {"rule": "self.url.matches('^iotdbs?://([A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_])?|\\\\[[0-9A-Fa-f:.]+\\\\])(:[0-9]{1,5})?(,([A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_])?|\\\\[[0-9A-Fa-f:.]+\\\\])(:[0-9]{1,5})?){0,15}$')",
+     "message": "url must be iotdb://HOST:PORT or iotdbs://HOST:PORT, with up to 15 more ,HOST:PORT (LNS-1047)"},
+    {"rule": "!has(self.prefix) || !has(self.model) || self.model != 'Table'",
+     "message": "prefix is for model Tree; model Table has database and table (LNS-1083)"},
+    {"rule": "(!has(self.database) && !has(self.table)) || (has(self.model) && self.model == 'Table')",
+     "message": "database and table need model Table (LNS-1083)"},
+    {"rule": "!has(self.tls) || self.url.startsWith('iotdbs://')",
+     "message": "tls needs an iotdbs:// url (LNS-1074)"}
+]))]
+pub struct IotdbSpec {
+    /// Address of the server: `iotdb://HOST:PORT` or, encrypted, `iotdbs://HOST:PORT`. Default port
+    /// 6667. Further nodes of the same cluster follow after commas; one of them is used at a time.
+    /// Example: `iotdb://10.0.0.3:6667,10.0.0.4:6667`.
+    #[schemars(length(min = 1, max = 1024))]
+    pub url: String,
+    /// Which of the two models of IoTDB the samples are written to. Default `Tree`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<IotdbModel>,
+    /// First nodes of every path in the tree model: a device is `PREFIX.NAMESPACE.DEVICE`. Default
+    /// `root.lineside`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(min = 6, max = 256),
+        regex(pattern = r"^root(\.[A-Za-z_][A-Za-z0-9_]*){1,8}$")
+    )]
+    pub prefix: Option<String>,
+    /// Database of the table model; it is made if it is not there and the user may. Default
+    /// `lineside`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = "^[A-Za-z_][A-Za-z0-9_]*$"))]
+    pub database: Option<String>,
+    /// Name of the table for a device in the table model, with the placeholders `{device}`,
+    /// `{namespace}` and `{pipeline}`. Rows have the tags `namespace` and `device`. Default
+    /// `{device}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(min = 1, max = 128),
+        regex(pattern = r"^([A-Za-z0-9_-]|\{(device|namespace|pipeline)\})+$")
+    )]
+    pub table: Option<String>,
+    /// Whether every point has a second column `POINT_q` for its quality (INT32, the bits of the
+    /// OPC UA status code; 0 is good). Default `Column`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quality: Option<IotdbQuality>,
+    /// Milliseconds for which an acknowledged record is kept, to be sent again when the connection
+    /// is lost in that time: IoTDB acknowledges before it has synced to disk, and loses that when
+    /// it is killed. Writing again changes nothing. Default 5000; 0 trusts the acknowledgement.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 600_000))]
+    pub resend_millis: Option<i64>,
+    /// Where user name and password are. Default: those of a new server, root and root.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials_ref: Option<CredentialsRefSpec>,
+    /// Certificates; only with `iotdbs://`. Default: the certificate authorities of the system.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsSpec>,
+}
+
+/// Model of IoTDB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum IotdbModel {
+    /// Paths: every device is an aligned device.
+    Tree,
+    /// Tables; IoTDB 2.0 or later.
+    Table,
+}
+
+/// Whether quality is written to IoTDB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum IotdbQuality {
+    /// In a column of its own for each point.
+    Column,
+    /// Not at all: bad samples are not written.
+    None,
 }
 
 /// Version of MQTT.

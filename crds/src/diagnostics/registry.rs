@@ -190,7 +190,7 @@ registry! {
         => "For `type: ModbusTCP` write `modbusTcp: {host: ...}` beside it.";
     1032 Error ExactlyOneSink:
         "A sink needs exactly one destination."
-        => "Write `mqtt: {url: ...}` in the sink.";
+        => "Write exactly one of `mqtt: {url: ...}` and `iotdb: {url: ...}` in the sink.";
     1033 Error ExactlyOneVolume:
         "The state of an agent is kept either on a claimed volume or in an `emptyDir`."
         => "Write exactly one of `persistentVolumeClaim: {}` and `emptyDir: {}` in \
@@ -246,8 +246,9 @@ registry! {
          different values."
         => "Keep one of the two.";
     1047 Error SinkUrlInvalid:
-        "The URL of the broker cannot be used. Its form is `mqtt://HOST:PORT` or \
-         `mqtts://HOST:PORT`, without user, password, path or options."
+        "The URL of the sink cannot be used. Its form is `mqtt://HOST:PORT` or, encrypted, \
+         `mqtts://HOST:PORT`; for IoTDB `iotdb://HOST:PORT` or `iotdbs://HOST:PORT`, with further \
+         nodes after commas. It has no user, password, path or options."
         => "Correct the URL; user name and password belong in a Secret named by \
             `credentialsRef`.";
     // Addresses
@@ -320,8 +321,8 @@ registry! {
         "The topic has `{point}`, but with this encoding one message holds many points."
         => "Remove `{point}` from the topic, or use `encoding: Value`.";
     1074 Error TlsWithoutMqtts:
-        "TLS settings are given, but the URL is `mqtt://`, which is not encrypted."
-        => "Write `mqtts://` in the URL, or remove `tls`.";
+        "TLS settings are given, but the URL is `mqtt://` or `iotdb://`, which is not encrypted."
+        => "Write `mqtts://` or `iotdbs://` in the URL, or remove `tls`.";
     1075 Error ClientCertificateIncomplete:
         "A client certificate needs its key, and the key its certificate."
         => "Write both `tls.certRef` and `tls.keyRef`, or none.";
@@ -342,6 +343,11 @@ registry! {
     1081 Warning DeviceNotFound:
         "The pipeline names a device that is not among the objects that were read."
         => "Correct the name, or add the device to the same namespace.";
+    1083 Error OtherIotdbModel:
+        "The field belongs to the other of the two models of IoTDB: `prefix` to the tree model, \
+         `database` and `table` to the table model."
+        => "Remove the field, or write `model: Table` (with `database` and `table`) or `model: \
+            Tree` (with `prefix`).";
     // Agent
     1090 Error ConfigRejected:
         "A new version of the object was refused; its last accepted version goes on running."
@@ -488,6 +494,27 @@ registry! {
         "Whenever this record was sent, the remote broke the connection, though it takes others. \
          It is among the dead letters and the rest goes on."
         => "Look at it with `lineside dlq show`, mend the remote, then `lineside dlq retry`.";
+    // What a destination says of itself
+    3013 Error SinkReadOnly:
+        "The destination takes no writes: somebody made it read-only, or it did so itself because \
+         its disk is nearly full. Records wait in the store."
+        => "Look at the disk of the destination; when there is space, let IoTDB write again with \
+            `SET SYSTEM TO RUNNING`. The agent goes on by itself.";
+    3014 Error SinkDiskFull:
+        "The disk of the destination is full. Records wait in the store."
+        => "Free space there, or let old data expire (`SET TTL` in IoTDB). The agent goes on by \
+            itself.";
+    3015 Error SinkQuota:
+        "A quota of the destination is used up. Records wait in the store."
+        => "Look at the quotas of the destination (`SHOW SPACE QUOTA` in IoTDB) and raise the one \
+            that the message names, or let old data expire.";
+    3016 Error SinkBusy:
+        "The destination is too busy, or still starting, and takes nothing for now. Records wait \
+         in the store."
+        => "Nothing, if it passes. Otherwise look at memory and load of the destination.";
+    3017 Error SinkInternal:
+        "The destination answers with an error of its own."
+        => "Read the message and the log of the destination; the agent tries again by itself.";
     3020 Error SinkPanicked:
         "The sink failed on an internal error; it was restarted and the other sinks go on."
         => "Please report it with the log lines of that moment.";

@@ -285,6 +285,8 @@ pub enum Drain {
 pub enum SinkKind {
     /// An MQTT broker.
     Mqtt(MqttSettings),
+    /// A server of Apache IoTDB.
+    Iotdb(IotdbSettings),
 }
 
 impl SinkKind {
@@ -292,6 +294,7 @@ impl SinkKind {
     pub fn type_name(&self) -> &'static str {
         match self {
             Self::Mqtt(_) => "mqtt",
+            Self::Iotdb(_) => "iotdb",
         }
     }
 
@@ -299,8 +302,93 @@ impl SinkKind {
     pub fn endpoint(&self) -> String {
         match self {
             Self::Mqtt(m) => format!("{}:{}", m.host, m.port),
+            Self::Iotdb(i) => {
+                let nodes: Vec<_> = i.nodes.iter().map(ToString::to_string).collect();
+                nodes.join(",")
+            }
         }
     }
+
+    /// User name and password that it needs.
+    pub fn credentials(&self) -> Option<&CredentialsRef> {
+        match self {
+            Self::Mqtt(m) => m.credentials.as_ref(),
+            Self::Iotdb(i) => i.credentials.as_ref(),
+        }
+    }
+
+    /// Certificates that it needs; `Some` exactly for an encrypted connection.
+    pub fn tls(&self) -> Option<&Tls> {
+        match self {
+            Self::Mqtt(m) => m.tls.as_ref(),
+            Self::Iotdb(i) => i.tls.as_ref(),
+        }
+    }
+}
+
+/// A validated IoTDB sink.
+#[derive(Clone, Debug, PartialEq)]
+pub struct IotdbSettings {
+    /// The servers, one or more nodes of one cluster, in the order in which they are tried.
+    pub nodes: Vec<Node>,
+    /// TLS settings; `Some` exactly for `iotdbs://`.
+    pub tls: Option<Tls>,
+    /// User name and password; `None` = those that a new server has.
+    pub credentials: Option<CredentialsRef>,
+    /// Where the samples go.
+    pub model: IotdbModel,
+    /// Whether every point has a column `<point>_q` for its quality.
+    pub quality: bool,
+    /// How long after its acknowledgement a record is kept, to be sent again when the connection
+    /// is lost: a server may lose what it has not yet synced to disk.
+    pub resend: Duration,
+}
+
+/// Host and port of one server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Host name or address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+}
+
+impl fmt::Display for Node {
+    /// `host:port`, with brackets around an IPv6 address.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { host, port } = self;
+        if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
+    }
+}
+
+/// Where samples go in IoTDB.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum IotdbModel {
+    /// Aligned devices `{prefix}.{namespace}.{device}` of the tree model.
+    Tree {
+        /// First nodes of every path, e.g. `root.lineside`.
+        prefix: String,
+    },
+    /// Tables with the tags `namespace` and `device`.
+    Table {
+        /// The database.
+        database: String,
+        /// Template of the tables' names.
+        table: Vec<TablePart>,
+    },
+}
+
+/// One part of a template for names of tables.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TablePart {
+    /// Text as it is.
+    Literal(String),
+    /// `{namespace}`
+    Namespace,
+    /// `{device}`
+    Device,
+    /// `{pipeline}`
+    Pipeline,
 }
 
 /// A validated MQTT sink.

@@ -1,5 +1,7 @@
 //! The rules of a Pipeline that the schema cannot say.
 
+mod iotdb;
+
 use std::time::Duration;
 
 use super::device::mode;
@@ -49,17 +51,28 @@ pub(super) fn judge(meta: &Meta, spec: &PipelineSpec) -> Judged<Pipeline> {
 }
 
 fn sink(spec: &SinkSpec, at: FieldPath, findings: &mut Vec<Diagnostic>) -> Option<Sink> {
-    let Some(mqtt) = &spec.mqtt else {
-        let message = format!("sink {} has no destination; write mqtt", spec.name);
-        findings.push(Diagnostic::new(Code::ExactlyOneSink, at, message));
-        return None;
+    let (kind, drain) = match (&spec.mqtt, &spec.iotdb) {
+        (Some(mqtt), None) => {
+            let settings = mqtt_settings(mqtt, &at.key("mqtt"), findings);
+            (SinkKind::Mqtt(settings), Drain::InOrder)
+        }
+        (None, Some(iotdb)) => {
+            let settings = iotdb::settings(iotdb, &at.key("iotdb"), findings);
+            (SinkKind::Iotdb(settings), Drain::LiveFirst)
+        }
+        (mqtt, _) => {
+            let has = if mqtt.is_some() { "has two destinations" } else { "has no destination" };
+            let message = format!("sink {} {has}; write one of mqtt and iotdb", spec.name);
+            findings.push(Diagnostic::new(Code::ExactlyOneSink, at, message));
+            return None;
+        }
     };
-    let settings = mqtt_settings(mqtt, &at.key("mqtt"), findings);
     Some(Sink {
         name: spec.name.as_str().into(),
-        kind: SinkKind::Mqtt(settings),
+        kind,
         drain: match spec.drain {
-            None | Some(api::Drain::InOrder) => Drain::InOrder,
+            None => drain,
+            Some(api::Drain::InOrder) => Drain::InOrder,
             Some(api::Drain::LiveFirst) => Drain::LiveFirst,
         },
         // String keys and no failing serializer.
@@ -126,24 +139,8 @@ fn mqtt_settings(spec: &MqttSpec, at: &FieldPath, findings: &mut Vec<Diagnostic>
         };
         say(code, at.key("topic"), message.to_owned());
     }
-    let credentials = spec.credentials_ref.as_ref().map(|c| {
-        let key = |key: &Option<String>, default: &str| SecretKeyRef {
-            secret: c.secret.clone(),
-            key: key.clone().unwrap_or_else(|| default.to_owned()),
-        };
-        let username = key(&c.username_key, "username");
-        let password = key(&c.password_key, "password");
-        if username == password {
-            let message = "usernameKey and passwordKey are the same key".to_owned();
-            say(Code::CredentialKeysEqual, at.key("credentialsRef"), message);
-        }
-        CredentialsRef { username, password: Some(password) }
-    });
-    let tls = match &spec.tls {
-        Some(tls) => Some(tls_settings(tls, &at.key("tls"), findings)),
-        None if secure => Some(Tls { ca: None, client: None, server_name: None }),
-        None => None,
-    };
+    let credentials = credentials(spec.credentials_ref.as_ref(), at, findings);
+    let tls = connection_tls(spec.tls.as_ref(), secure, at, findings);
     MqttSettings {
         host,
         port,
@@ -160,6 +157,39 @@ fn mqtt_settings(spec: &MqttSpec, at: &FieldPath, findings: &mut Vec<Diagnostic>
         encoding,
         int64_as_string: spec.int64 == Some(api::Int64::String),
         credentials,
+    }
+}
+
+fn credentials(
+    spec: Option<&api::CredentialsRefSpec>,
+    at: &FieldPath,
+    findings: &mut Vec<Diagnostic>,
+) -> Option<CredentialsRef> {
+    let spec = spec?;
+    let key = |key: &Option<String>, default: &str| SecretKeyRef {
+        secret: spec.secret.clone(),
+        key: key.clone().unwrap_or_else(|| default.to_owned()),
+    };
+    let username = key(&spec.username_key, "username");
+    let password = key(&spec.password_key, "password");
+    if username == password {
+        let message = "usernameKey and passwordKey are the same key";
+        let at = at.key("credentialsRef");
+        findings.push(Diagnostic::new(Code::CredentialKeysEqual, at, message));
+    }
+    Some(CredentialsRef { username, password: Some(password) })
+}
+
+fn connection_tls(
+    spec: Option<&TlsSpec>,
+    secure: bool,
+    at: &FieldPath,
+    findings: &mut Vec<Diagnostic>,
+) -> Option<Tls> {
+    match spec {
+        Some(tls) => Some(tls_settings(tls, &at.key("tls"), findings)),
+        None if secure => Some(Tls { ca: None, client: None, server_name: None }),
+        None => None,
     }
 }
 
