@@ -24,6 +24,8 @@ pub fn sink(kind: &SinkKind) -> Result<Arc<dyn Sink>, Fault> {
     match kind {
         #[cfg(feature = "sink-mqtt")]
         SinkKind::Mqtt(settings) => Ok(Arc::new(lineside_sink_mqtt::build(settings.clone()))),
+        #[cfg(feature = "sink-iotdb")]
+        SinkKind::Iotdb(settings) => Ok(Arc::new(lineside_sink_iotdb::build(settings.clone()))),
         #[allow(unreachable_patterns, reason = "reachable when a sink's feature is off")]
         other => {
             let text = format!("this build has no sink for {}", other.type_name());

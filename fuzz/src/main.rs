@@ -6,6 +6,7 @@
 
 #![no_main]
 
+mod iotdb_wire;
 mod modbus_address;
 mod modbus_wire;
 mod mqtt_wire;
@@ -19,7 +20,8 @@ use libfuzzer_sys::fuzz_target;
 /// Takes one input; panics when a promise is broken.
 type Target = fn(&[u8]);
 
-const TARGETS: [(&str, Target); 5] = [
+const TARGETS: [(&str, Target); 6] = [
+    ("iotdb_wire", iotdb_wire::run),
     ("modbus_address", modbus_address::run),
     ("modbus_wire", modbus_wire::run),
     ("mqtt_wire", mqtt_wire::run),

@@ -1,4 +1,4 @@
-//! The world outside: devices, brokers, and the secrets that are needed towards them.
+//! The world outside: devices, the servers of sinks, and the secrets that are needed towards them.
 
 use std::io;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use futures::StreamExt as _;
 use futures::stream;
 use lineside_core::secret::Secrets;
 use lineside_crds::diagnostics::Code;
-use lineside_crds::model::{Device, MqttSettings, Pipeline, Protocol, SecretKeyRef, SinkKind, Tls};
+use lineside_crds::model::{Device, Pipeline, Protocol, SecretKeyRef, SinkKind, Tls};
 use lineside_crds::yaml::Object;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
@@ -21,7 +21,7 @@ use super::Finding;
 
 /// Ways that are tried at one time.
 const AT_ONCE: usize = 16;
-/// Longest wait for a broker; that of the sink itself.
+/// Longest wait for a server; that of the sink itself.
 const SINK_DEADLINE: Duration = Duration::from_secs(10);
 
 /// The codes that say what is wrong with a way.
@@ -34,8 +34,8 @@ struct Codes {
 const TO_DEVICE: Codes = Codes { refused: Code::Unreachable, silent: Code::ConnectTimeout };
 const TO_SINK: Codes = Codes { refused: Code::SinkUnavailable, silent: Code::SinkTimeout };
 
-/// Dials every device and every broker of the configuration, and looks for the secrets that its
-/// sinks name.
+/// Dials every device and every server of a sink of the configuration, and looks for the secrets
+/// that its sinks name.
 pub async fn outside(objects: &[Object], secrets: &Secrets) -> Vec<Finding> {
     let ways = stream::iter(objects).map(|object| async move {
         match object {
@@ -66,16 +66,7 @@ async fn to_device(device: &Device) -> Finding {
 async fn to_sinks(pipeline: &Pipeline, secrets: &Secrets) -> Vec<Finding> {
     let mut findings = Vec::new();
     for sink in &pipeline.sinks {
-        let subject = format!("sink {}/{} at {}", pipeline.key, sink.name, sink.kind.endpoint());
-        let settings = match &sink.kind {
-            SinkKind::Mqtt(settings) => settings,
-            #[allow(unreachable_patterns, reason = "more sinks follow")]
-            _ => {
-                findings.push(Finding::well(subject, "not dialled: its kind has no connection"));
-                continue;
-            }
-        };
-        let named = secrets_of(settings);
+        let named = secrets_of(&sink.kind);
         let missing = named.iter().filter_map(|at| {
             let fault = secrets.read(at).err()?;
             Some(Finding::ill(format!("secret {at}"), fault.code, fault.chain()))
@@ -83,18 +74,38 @@ async fn to_sinks(pipeline: &Pipeline, secrets: &Secrets) -> Vec<Finding> {
         let missing: Vec<_> = missing.collect();
         let complete = missing.is_empty();
         findings.extend(missing);
-        findings.push(to_broker(subject, settings, secrets, complete).await);
+        for (host, port) in servers(&sink.kind) {
+            let subject = format!("sink {}/{} at {}", pipeline.key, sink.name, at(host, port));
+            let tls = sink.kind.tls();
+            findings.push(to_server(subject, host, port, tls, secrets, complete).await);
+        }
     }
     findings
 }
 
-fn secrets_of(settings: &MqttSettings) -> Vec<&SecretKeyRef> {
+/// Hosts and ports that a sink may connect to.
+fn servers(kind: &SinkKind) -> Vec<(&str, u16)> {
+    match kind {
+        SinkKind::Mqtt(settings) => vec![(&*settings.host, settings.port)],
+        SinkKind::Iotdb(settings) => {
+            settings.nodes.iter().map(|node| (&*node.host, node.port)).collect()
+        }
+        #[allow(unreachable_patterns, reason = "more sinks follow")]
+        _ => Vec::new(),
+    }
+}
+
+fn at(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+fn secrets_of(kind: &SinkKind) -> Vec<&SecretKeyRef> {
     let mut named = Vec::new();
-    if let Some(credentials) = &settings.credentials {
+    if let Some(credentials) = kind.credentials() {
         named.push(&credentials.username);
         named.extend(&credentials.password);
     }
-    if let Some(tls) = &settings.tls {
+    if let Some(tls) = kind.tls() {
         named.extend(&tls.ca);
         if let Some(client) = &tls.client {
             named.extend([&client.cert, &client.key]);
@@ -103,24 +114,24 @@ fn secrets_of(settings: &MqttSettings) -> Vec<&SecretKeyRef> {
     named
 }
 
-async fn to_broker(
+async fn to_server(
     subject: String,
-    settings: &MqttSettings,
+    host: &str,
+    port: u16,
+    tls: Option<&Tls>,
     secrets: &Secrets,
     complete: bool,
 ) -> Finding {
-    let tcp = match dial(&settings.host, settings.port, SINK_DEADLINE, TO_SINK).await {
+    let tcp = match dial(host, port, SINK_DEADLINE, TO_SINK).await {
         Ok(tcp) => tcp,
         Err((code, message)) => return Finding::ill(subject, code, message),
     };
-    match &settings.tls {
+    match tls {
         None => Finding::well(subject, "accepts connections"),
         Some(_) if !complete => {
             Finding::well(subject, "accepts connections; TLS waits for the missing secret")
         }
-        Some(tls) => match timeout(SINK_DEADLINE, handshake(tls, &settings.host, secrets, tcp))
-            .await
-        {
+        Some(tls) => match timeout(SINK_DEADLINE, handshake(tls, host, secrets, tcp)).await {
             Ok(Ok(())) => Finding::well(subject, "accepts connections with a valid certificate"),
             Ok(Err((code, message))) => Finding::ill(subject, code, message),
             Err(_) => {
@@ -149,7 +160,7 @@ async fn dial(
     timeout(deadline, connect).await.unwrap_or(Err(late))
 }
 
-/// Whether the broker can prove who it is. No certificate of ours is shown: what the broker
+/// Whether the server can prove who it is. No certificate of ours is shown: what the server
 /// thinks of that is known only after a session has begun.
 async fn handshake(
     tls: &Tls,

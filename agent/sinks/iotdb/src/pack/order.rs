@@ -1,0 +1,162 @@
+//! Which samples of a record are written, in which order, and what becomes of the others.
+
+use std::collections::HashSet;
+
+use lineside_core::Batch;
+use lineside_core::batch::SampleRef;
+use lineside_core::sink::Refusal;
+use lineside_crds::diagnostics::Code;
+
+use super::cells::{Names, type_of, unfit};
+use super::{Known, Layout, Refusals};
+
+/// Samples of a record that are in no request.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Excluded {
+    /// Bad ones, when quality is not written.
+    pub skipped: u64,
+    /// A later one of the same point falls on the same tick.
+    pub merged: u64,
+    /// The server would never take them: why, and which.
+    pub refused: Vec<Refusal>,
+}
+
+impl Excluded {
+    /// Adds a sample to the refusal of its reason.
+    pub fn refuse(&mut self, code: Code, message: &str, sample: u32) {
+        let same = |r: &&mut Refusal| r.code == code && r.message == message;
+        match self.refused.iter_mut().find(same) {
+            Some(refusal) => refusal.samples.push(sample),
+            None => self.refused.push(Refusal::new(code, message, None, vec![sample])),
+        }
+    }
+}
+
+/// The samples to write: ticks and indexes. The ticks of every point rise.
+pub(super) struct Ordered {
+    pub(super) samples: Vec<(i64, u32)>,
+    pub(super) excluded: Excluded,
+}
+
+pub(super) fn order(
+    batch: &Batch,
+    only: Option<&[u32]>,
+    layout: &Layout,
+    names: &Names,
+    refusals: &Refusals,
+) -> Ordered {
+    let count = only.map_or(batch.len(), <[u32]>::len);
+    let mut samples = Vec::with_capacity(count);
+    let mut excluded = Excluded::default();
+    let mut take = |index: u32| {
+        let Some(sample) = batch.get(index as usize) else { return };
+        if !layout.quality && sample.status.is_bad() {
+            excluded.skipped += 1;
+            return;
+        }
+        if let Some((code, message)) = refused(&sample, layout, names, refusals) {
+            excluded.refuse(code, &message, index);
+            return;
+        }
+        samples.push((layout.precision.tick(sample.time()), index));
+    };
+    match only {
+        Some(only) => only.iter().copied().for_each(&mut take),
+        None => (0..u32::try_from(batch.len()).unwrap_or(u32::MAX)).for_each(&mut take),
+    }
+    if !rises(batch, &samples) {
+        let before = samples.len();
+        samples = sorted(batch, samples);
+        excluded.merged += (before - samples.len()) as u64;
+    }
+    Ordered { samples, excluded }
+}
+
+fn refused(
+    sample: &SampleRef<'_>,
+    layout: &Layout,
+    names: &Names,
+    refusals: &Refusals,
+) -> Option<(Code, String)> {
+    if let Some(why) = unfit(sample.value) {
+        return Some((Code::RecordRejected, why));
+    }
+    let Some(name) = names.value(sample.point) else {
+        return Some((Code::RecordRejected, "a sample of no point".to_owned()));
+    };
+    if layout.is_table() && Names::is_taken(name) {
+        return Some((Code::RecordRejected, format!("{name} is a column of every table")));
+    }
+    if refusals.is_empty() {
+        return None;
+    }
+    let of = type_of(sample.value, layout.blobs);
+    let known = refusals.of(&names.target, name, of)?;
+    Some((known.code, known.message.clone()))
+}
+
+/// Whether the ticks of the record rise and no point has two on one tick. Ticks that never fall
+/// are enough for all but equal ones, which lie beside each other then.
+fn rises(batch: &Batch, samples: &[(i64, u32)]) -> bool {
+    let point = |index: u32| batch.get(index as usize).map(|sample| sample.point);
+    let mut run = samples.chunk_by(|(a, _), (b, _)| a == b);
+    let falls = samples.windows(2).any(|pair| matches!(pair, [(a, _), (b, _)] if a > b));
+    !falls
+        && run.all(|row| {
+            // Points of a row usually rise too, as they stand in the configuration.
+            let mut last = None;
+            let in_order = row.iter().all(|(_, index)| {
+                let point = point(*index);
+                let rises = last.is_none_or(|last| last < point);
+                last = Some(point);
+                rises
+            });
+            in_order || {
+                let mut seen = HashSet::with_capacity(row.len());
+                row.iter().all(|(_, index)| seen.insert(point(*index)))
+            }
+        })
+}
+
+/// By tick; of several samples of one point on one tick the last one is kept.
+fn sorted(batch: &Batch, mut samples: Vec<(i64, u32)>) -> Vec<(i64, u32)> {
+    samples.sort_by_key(|(tick, _)| *tick);
+    let mut seen = HashSet::with_capacity(samples.len());
+    let mut kept: Vec<(i64, u32)> = Vec::with_capacity(samples.len());
+    for (tick, index) in samples.into_iter().rev() {
+        let point = batch.get(index as usize).map(|sample| sample.point);
+        if seen.insert((tick, point)) {
+            kept.push((tick, index));
+        }
+    }
+    kept.reverse();
+    kept
+}
+
+impl Known {
+    /// Whether the draft has a value for a place of these samples.
+    pub(super) fn collides(&self, batch: &Batch, samples: &[(i64, u32)], draft: u64) -> bool {
+        samples.iter().any(|(tick, index)| {
+            let Some(sample) = batch.get(*index as usize) else { return false };
+            let point = sample.point as usize;
+            self.newest.get(point) == Some(tick) && self.newest_in.get(point) == Some(&draft)
+        })
+    }
+
+    /// Notes what is written; how many of the samples fall on the tick of an earlier one of their
+    /// point.
+    pub(super) fn note(&mut self, batch: &Batch, samples: &[(i64, u32)], draft: u64) -> u64 {
+        let mut merged = 0;
+        for (tick, index) in samples {
+            let Some(sample) = batch.get(*index as usize) else { continue };
+            let point = sample.point as usize;
+            if let (Some(newest), Some(newest_in)) =
+                (self.newest.get_mut(point), self.newest_in.get_mut(point))
+            {
+                merged += u64::from(*newest == *tick);
+                (*newest, *newest_in) = (*tick, draft);
+            }
+        }
+        merged
+    }
+}
