@@ -2,3 +2,4 @@
 //! cache) and the integration tests (which use it).
 
 pub mod cache;
+pub mod iotdb;

@@ -7,12 +7,13 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail};
 use lineside_lab::binaries::Set;
 use xtask::cache::{CC_FLAGS, completed};
+use xtask::iotdb::{ARTIFACTS, Artifact};
 
 use crate::Context;
 use crate::process::{command, output, run as run_command};
 
 /// A Debian package and a file that shows it is there: an absolute path, or a program name.
-const PEERS: [(&str, &str); 7] = [
+const PEERS: [(&str, &str); 10] = [
     ("mosquitto", "mosquitto"),
     ("mosquitto-clients", "mosquitto_sub"),
     ("libmodbus-dev", "/usr/include/modbus/modbus.h"),
@@ -20,7 +21,15 @@ const PEERS: [(&str, &str); 7] = [
     ("libc6-dev", "/usr/include/stdio.h"),
     ("g++", "c++"),
     ("python3", "python3"),
+    // Apache IoTDB.
+    ("openjdk-17-jre-headless", "/usr/share/doc/openjdk-17-jre-headless"),
+    ("maven", "mvn"),
+    ("unzip", "unzip"),
 ];
+
+/// The plugin that copies a file out of Maven's repository. Later versions also want the parents of
+/// what they copy, which are not there for every release of IoTDB.
+const MAVEN_COPY: &str = "org.apache.maven.plugins:maven-dependency-plugin:2.8:copy";
 
 /// What the tests need besides.
 const TESTS: [(&str, &str); 8] = [
@@ -88,7 +97,8 @@ fn alone(context: &Context) -> Result<File> {
 
 fn servers(context: &Context) -> Result<()> {
     python(context)?;
-    c_peers(context)
+    c_peers(context)?;
+    ARTIFACTS.into_iter().try_for_each(|artifact| iotdb(context, artifact))
 }
 
 fn done(context: &Context, started: Instant) {
@@ -237,6 +247,26 @@ fn c_peers(context: &Context) -> Result<()> {
         cc.args(CC_FLAGS).arg("-o").arg(dir.join(name)).arg(&source).arg("-lmodbus");
         run_command(&mut cc)?;
     }
+    File::create(completed(&dir))?;
+    Ok(())
+}
+
+/// The jars of one artifact of Apache IoTDB.
+fn iotdb(context: &Context, artifact: Artifact) -> Result<()> {
+    let dir = artifact.folder(&context.cache);
+    if completed(&dir).exists() {
+        return Ok(());
+    }
+    println!("setup: Apache IoTDB {} (once, 100 MB)", dir.display());
+    fs::create_dir_all(&dir)?;
+    let mut maven = command("mvn");
+    maven.args(["-B", "-q", MAVEN_COPY]);
+    maven.arg(format!("-Dartifact={}", artifact.coordinate()));
+    run_command(maven.arg(format!("-DoutputDirectory={}", dir.display())))?;
+    let zip = dir.join(format!("{}-{}.zip", artifact.name, artifact.version));
+    let mut unzip = command("unzip");
+    run_command(unzip.args(["-q", "-o"]).arg(&zip).arg("lib/*").arg("-d").arg(&dir))?;
+    fs::remove_file(zip)?;
     File::create(completed(&dir))?;
     Ok(())
 }

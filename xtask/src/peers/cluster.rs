@@ -1,12 +1,15 @@
 //! Servers in a lab: outside its cluster, at addresses that its pods reach and by names that
 //! its DNS knows.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
 use lineside_lab::{Lab, Node, RunId};
+use xtask::iotdb::{self, Instance, Ports, Release, SMALL_HEAP};
 
 use crate::{Context, lab, setup};
 
@@ -19,7 +22,20 @@ pub enum Peer {
     Pymodbus,
     /// Another Modbus TCP device, of another maker.
     Libmodbus,
+    /// The time series database Apache IoTDB, newest release.
+    #[value(name = "iotdb-2.0")]
+    Iotdb2,
+    /// The same, newest release of 1.3. Stopped, it begins anew.
+    #[value(name = "iotdb-1.3")]
+    Iotdb1,
 }
+
+/// Those that `up` starts unless others are named: two Java programs are not wanted by everybody.
+const SMALL: [Peer; 3] = [Peer::Mosquitto, Peer::Pymodbus, Peer::Libmodbus];
+/// Longest start of an IoTDB, on a busy machine.
+const IOTDB_START: Duration = Duration::from_secs(120);
+/// How often a log is looked at.
+const LOOK: Duration = Duration::from_millis(200);
 
 impl Peer {
     fn name(self) -> &'static str {
@@ -27,6 +43,8 @@ impl Peer {
             Self::Mosquitto => "mosquitto",
             Self::Pymodbus => "pymodbus",
             Self::Libmodbus => "libmodbus",
+            Self::Iotdb2 => "iotdb-2.0",
+            Self::Iotdb1 => "iotdb-1.3",
         }
     }
 
@@ -36,6 +54,16 @@ impl Peer {
             Self::Mosquitto => ("172.30.0.10", 1883),
             Self::Pymodbus => ("172.30.0.11", 502),
             Self::Libmodbus => ("172.30.0.12", 502),
+            Self::Iotdb2 => ("172.30.0.13", 6667),
+            Self::Iotdb1 => ("172.30.0.14", 6667),
+        }
+    }
+
+    fn iotdb(self) -> Option<Release> {
+        match self {
+            Self::Iotdb2 => Some(Release::V2),
+            Self::Iotdb1 => Some(Release::V1),
+            Self::Mosquitto | Self::Pymodbus | Self::Libmodbus => None,
         }
     }
 }
@@ -46,8 +74,13 @@ pub fn up(context: &Context, run: &RunId, names: &[Peer]) -> Result<()> {
     let lab = lab::attach(context, run)?;
     let dir = folder(&lab);
     fs::create_dir_all(&dir)?;
-    for peer in chosen(names) {
-        if !is_running(&lab, *peer)? {
+    for peer in if names.is_empty() { &SMALL } else { names } {
+        if is_running(&lab, *peer)? {
+            continue;
+        }
+        if let Some(release) = peer.iotdb() {
+            start_iotdb(context, &lab, *peer, release, &dir)?;
+        } else {
             let (program, args) = invocation(context, *peer, &dir)?;
             lab.spawn(peer.name(), Node::One, &program, args)?;
         }
@@ -58,9 +91,12 @@ pub fn up(context: &Context, run: &RunId, names: &[Peer]) -> Result<()> {
 /// Stops those that run.
 pub fn down(context: &Context, run: &RunId, names: &[Peer]) -> Result<()> {
     let lab = lab::attach(context, run)?;
-    for peer in chosen(names) {
+    for peer in if names.is_empty() { Peer::value_variants() } else { names } {
         if is_running(&lab, *peer)? {
             lab.program(peer.name())?.stop()?;
+        }
+        if peer.iotdb().is_some() && runs(&lab, &config_node(*peer))? {
+            lab.program(&config_node(*peer))?.stop()?;
         }
     }
     status(context, run)
@@ -79,12 +115,58 @@ pub fn status(context: &Context, run: &RunId) -> Result<()> {
     Ok(())
 }
 
-fn chosen(names: &[Peer]) -> &[Peer] {
-    if names.is_empty() { Peer::value_variants() } else { names }
+fn is_running(lab: &Lab, peer: Peer) -> Result<bool> {
+    runs(lab, peer.name())
 }
 
-fn is_running(lab: &Lab, peer: Peer) -> Result<bool> {
-    Ok(lab.programs()?.iter().any(|(name, running)| name == peer.name() && *running))
+fn runs(lab: &Lab, program: &str) -> Result<bool> {
+    Ok(lab.programs()?.iter().any(|(name, running)| name == program && *running))
+}
+
+/// The other one of the two programs of an IoTDB.
+fn config_node(peer: Peer) -> String {
+    format!("{}-config", peer.name())
+}
+
+fn start_iotdb(
+    context: &Context,
+    lab: &Lab,
+    peer: Peer,
+    release: Release,
+    dir: &Path,
+) -> Result<()> {
+    let (address, rpc) = peer.endpoint();
+    let dir = dir.join(peer.name());
+    if release == Release::V1 && dir.exists() {
+        fs::remove_dir_all(&dir)?;
+    }
+    let (config, data) = ([10710, 10720], [10730, 10740, 10750, 10760]);
+    let (address, ports) = (address.parse()?, Ports { rpc, config, data });
+    let instance = Instance { release, dir, address, ports, heap: SMALL_HEAP, extra: Vec::new() };
+    instance.write()?;
+    let java = iotdb::java()?;
+    let words = |args: Vec<OsString>| -> Vec<String> {
+        args.into_iter().map(|arg| arg.to_string_lossy().into_owned()).collect()
+    };
+    let config = config_node(peer);
+    if !runs(lab, &config)? {
+        lab.spawn(&config, Node::One, &java, words(instance.config_node(&context.cache)))?;
+    }
+    // The DataNode tries for a while to reach the other one.
+    lab.spawn(peer.name(), Node::One, &java, words(instance.data_node(&context.cache)))?;
+    wait_for(&lab.log(peer.name()), iotdb::READY)
+}
+
+/// Waits until a log has this text.
+fn wait_for(log: &Path, text: &str) -> Result<()> {
+    let deadline = Instant::now() + IOTDB_START;
+    while Instant::now() < deadline {
+        if fs::read_to_string(log).is_ok_and(|log| log.contains(text)) {
+            return Ok(());
+        }
+        std::thread::sleep(LOOK);
+    }
+    bail!("not ready within {IOTDB_START:?}: see {}", log.display());
 }
 
 /// Configurations and what the devices write down about requests.
@@ -123,6 +205,7 @@ fn invocation(context: &Context, peer: Peer, dir: &Path) -> Result<(PathBuf, Vec
             ];
             (context.cache.python()?, words.map(str::to_owned).to_vec())
         }
+        Peer::Iotdb2 | Peer::Iotdb1 => bail!("an IoTDB is two programs"),
         Peer::Libmodbus => {
             // 21.5 as words: what its float setters store differs between releases.
             let words = [

@@ -29,6 +29,7 @@ Examples:
   cargo xtask peers                  then, beside it: cargo run -- agent --config examples/first/
   cargo xtask lab up; cargo xtask peers up
   cargo xtask peers up mosquitto pymodbus
+  cargo xtask peers up iotdb-2.0 iotdb-1.3
   cargo xtask peers status
   cargo xtask peers down";
 
@@ -36,7 +37,7 @@ Examples:
 enum Action {
     /// Start servers in a lab, where pods find them by name and address.
     Up {
-        /// Which ones; none: all.
+        /// Which ones; none: broker and devices, no database.
         #[arg(value_enum)]
         names: Vec<Peer>,
     },
