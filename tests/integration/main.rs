@@ -15,6 +15,7 @@ mod disk;
 mod docs;
 mod faults;
 mod graph;
+mod iotdb;
 mod kills;
 mod letters;
 mod local;

@@ -5,6 +5,7 @@ use std::{env, io};
 
 use anyhow::{Context as _, Result, bail};
 use xtask::cache::{Cache, completed};
+use xtask::iotdb::{self, Release};
 
 const SETUP: &str = "run: cargo xtask setup";
 
@@ -50,6 +51,19 @@ pub fn c_peer(name: &str) -> Result<PathBuf> {
 /// A Python peer's source, e.g. `pymodbus_server.py`.
 pub fn python_peer(name: &str) -> PathBuf {
     workspace().join("tests/peers").join(name)
+}
+
+/// The cache with the jars of an IoTDB, and the Java that runs them.
+///
+/// # Errors
+/// Something is missing; the text says what to run.
+pub fn iotdb(release: Release) -> Result<(Cache, PathBuf)> {
+    let cache = cache()?;
+    for artifact in [release.config(), release.data()] {
+        complete(&artifact.folder(&cache))?;
+    }
+    let java = iotdb::java().context(SETUP)?;
+    Ok((cache, java))
 }
 
 fn cache() -> io::Result<Cache> {

@@ -1,7 +1,10 @@
-//! Modbus servers from other hands, which log what they served: [`pymodbus`] and [`libmodbus`].
+//! Servers from other hands: Modbus servers that log what they served, [`pymodbus`] and
+//! [`libmodbus`], and the time series database [`iotdb`].
 
 mod log;
 
+pub mod iotdb;
+pub mod iotdb_client;
 pub mod libmodbus;
 pub mod pymodbus;
 

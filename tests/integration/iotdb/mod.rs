@@ -1,0 +1,8 @@
+//! The IoTDB sink against real servers, with the official Python client as the oracle.
+
+mod bytes;
+mod cells;
+mod contract;
+mod faults;
+mod read_back;
+mod sink;
