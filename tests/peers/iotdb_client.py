@@ -112,8 +112,8 @@ def rows(request):
             row = [str(record.get_timestamp())] if timed else []
             for field, of in zip(fields, types[1 if timed else 0 :]):
                 name = TSDataType(of).name
-                value = None if field is None or field.value is None else field
-                row.append(None if value is None else shown(raw(value, name), name))
+                null = field is None or field.is_null()
+                row.append(None if null else shown(raw(field, name), name))
             found.append(row)
     return found
 
@@ -123,7 +123,7 @@ def raw(field, name):
         return field.get_bool_value()
     if name == "INT32":
         return field.get_int_value()
-    if name in ("INT64",):
+    if name == "INT64":
         return field.get_long_value()
     if name == "TIMESTAMP":
         return field.value

@@ -260,7 +260,7 @@ fn iotdb(context: &Context, artifact: Artifact) -> Result<()> {
     println!("setup: Apache IoTDB {} (once, 100 MB)", dir.display());
     fs::create_dir_all(&dir)?;
     let mut maven = command("mvn");
-    maven.args(["-B", "-q", MAVEN_COPY]);
+    maven.args(["-B", "-q", "-Dstyle.color=never", MAVEN_COPY]);
     maven.arg(format!("-Dartifact={}", artifact.coordinate()));
     run_command(maven.arg(format!("-DoutputDirectory={}", dir.display())))?;
     let zip = dir.join(format!("{}-{}.zip", artifact.name, artifact.version));

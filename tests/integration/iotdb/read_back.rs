@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use lineside_core::Value;
-use lineside_crds::model::Node;
+use lineside_crds::model::{IotdbSettings, Node};
 use lineside_sink_iotdb::client::{Client, Credentials};
 use lineside_sink_iotdb::wire::{
     Category, Cell, Column, ColumnValues, DataType, Rows as OurRows, Tablet,
@@ -30,20 +30,27 @@ struct Bench {
 }
 
 impl Bench {
-    fn start(test: &str, release: Release, table: bool) -> Self {
+    fn start(test: &str, release: Release, extra: &[&str]) -> Self {
         let dir = TestDir::new(test).unwrap();
-        let server = Iotdb::start(&dir, "iotdb", release, &[]).unwrap();
-        let mut official = IotdbClient::start(&dir, "client").unwrap();
+        let server = Iotdb::start(&dir, "iotdb", release, extra).unwrap();
+        let official = IotdbClient::start(&dir, "client").unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let node = Node { host: "127.0.0.1".to_owned(), port: server.port };
-        let root = Credentials::default();
-        let connect = Client::connect(&node, None, &root, table, DEADLINE);
-        let mut ours = runtime.block_on(connect).unwrap();
-        if table {
-            official.run(server.port, true, &["create database plant", "use plant"]).unwrap();
-            runtime.block_on(ours.execute("USE plant")).unwrap();
-        }
-        Self { server, official, ours, runtime, table }
+        let ours = connect(&runtime, server.port, false);
+        Self { server, official, ours, runtime, table: false }
+    }
+
+    /// Goes on with the table model.
+    fn use_tables(&mut self) {
+        self.table = true;
+        self.ours = connect(&self.runtime, self.server.port, true);
+        let port = self.server.port;
+        self.official.run(port, true, &["create database plant", "use plant"]).unwrap();
+        self.runtime.block_on(self.ours.execute("USE plant")).unwrap();
+    }
+
+    fn settings(&self) -> IotdbSettings {
+        let port = self.server.port;
+        if self.table { table_settings(port) } else { settings(port) }
     }
 
     /// Inserts one column with these cells, a tick apart.
@@ -67,9 +74,15 @@ impl Bench {
     }
 }
 
+fn connect(runtime: &Runtime, port: u16, table: bool) -> Client {
+    let node = Node { host: "127.0.0.1".to_owned(), port };
+    let root = Credentials::default();
+    runtime.block_on(Client::connect(&node, None, &root, table, DEADLINE)).unwrap()
+}
+
 /// Every type, read by the official client and by ours.
-fn every_type_comes_back(test: &str, release: Release, table: bool) {
-    let mut bench = Bench::start(test, release, table);
+fn every_type_comes_back(bench: &mut Bench) {
+    let table = bench.table;
     for (of, mut cells) in extremes() {
         cells.insert(1, Cell::Null);
         let device = format!("d_{}", of.name().to_lowercase());
@@ -120,21 +133,6 @@ fn rows(found: &OurRows, table: bool) -> Rows {
     (0..times.len()).map(|row| vec![Some(times[row].to_string()), cells(row)]).collect()
 }
 
-#[test]
-fn every_type_comes_back_from_a_tree_of_2_0() {
-    every_type_comes_back("iotdb-types-2-tree", Release::V2, false);
-}
-
-#[test]
-fn every_type_comes_back_from_a_table_of_2_0() {
-    every_type_comes_back("iotdb-types-2-table", Release::V2, true);
-}
-
-#[test]
-fn every_type_comes_back_from_a_tree_of_1_3() {
-    every_type_comes_back("iotdb-types-1-tree", Release::V1, false);
-}
-
 fn f(value: f32) -> Option<Value> {
     Some(Value::F32(value))
 }
@@ -148,9 +146,7 @@ fn some(text: &str) -> Option<String> {
 }
 
 /// One aligned tablet with a null, delivered by the sink.
-#[test]
-fn a_bad_sample_is_a_null_with_its_status_beside_good_ones() {
-    let mut bench = Bench::start("iotdb-null", Release::V2, false);
+fn a_bad_sample_is_a_null_with_its_status(bench: &mut Bench) {
     let run = Run::start(settings(bench.server.port));
     let press = origin("press-1", &["temperature", "on/off"]);
     run.delivered([
@@ -173,11 +169,10 @@ fn a_bad_sample_is_a_null_with_its_status_beside_good_ones() {
     assert_eq!(ours.columns[2].values, ColumnValues::Boolean(vec![Some(true), None]));
 }
 
-/// What a sink does with every kind of name and order, in a model.
-fn the_sink_keeps_names_and_order(test: &str, release: Release, table: bool) {
-    let mut bench = Bench::start(test, release, table);
-    let port = bench.server.port;
-    let run = Run::start(if table { table_settings(port) } else { settings(port) });
+/// Names that need quotes, times that go back or are equal.
+fn names_and_order_are_kept(bench: &mut Bench) {
+    let table = bench.table;
+    let run = Run::start(bench.settings());
     let names = ["plain", "a.b", "a/b-c", "12", "温度", "a`b", "SELECT", "a b"];
     let device = origin("line.3", &names);
     for (i, _) in (0..).zip(&names) {
@@ -206,33 +201,33 @@ fn the_sink_keeps_names_and_order(test: &str, release: Release, table: bool) {
 }
 
 #[test]
-fn names_and_order_are_kept_in_a_tree_of_2_0() {
-    the_sink_keeps_names_and_order("iotdb-names-2-tree", Release::V2, false);
+fn what_goes_in_comes_out_of_trees_and_tables_of_2_0() {
+    let mut bench = Bench::start("iotdb-2", Release::V2, &[]);
+    every_type_comes_back(&mut bench);
+    a_bad_sample_is_a_null_with_its_status(&mut bench);
+    names_and_order_are_kept(&mut bench);
+    bench.use_tables();
+    every_type_comes_back(&mut bench);
+    names_and_order_are_kept(&mut bench);
 }
 
 #[test]
-fn names_and_order_are_kept_in_a_table_of_2_0() {
-    the_sink_keeps_names_and_order("iotdb-names-2-table", Release::V2, true);
-}
-
-#[test]
-fn names_and_order_are_kept_in_a_tree_of_1_3() {
-    the_sink_keeps_names_and_order("iotdb-names-1-tree", Release::V1, false);
+fn what_goes_in_comes_out_of_a_tree_of_1_3() {
+    let mut bench = Bench::start("iotdb-1", Release::V1, &[]);
+    every_type_comes_back(&mut bench);
+    names_and_order_are_kept(&mut bench);
 }
 
 #[test]
 fn the_unit_of_times_is_the_servers() {
-    for precision in ["us", "ns"] {
-        let dir = TestDir::new(&format!("iotdb-precision-{precision}")).unwrap();
-        let line = format!("timestamp_precision={precision}");
-        let server = Iotdb::start(&dir, "iotdb", Release::V2, &[&line]).unwrap();
-        let mut official = IotdbClient::start(&dir, "client").unwrap();
-        let run = Run::start(settings(server.port));
-        run.delivered([batch(&origin("d", &["a"]), &[(0, f(1.5), 1000)])]);
-        run.end();
-        let sql = "select a from root.lineside.plant.d";
-        let found = official.query(server.port, false, sql).unwrap();
-        let time = if precision == "us" { "1000000" } else { "1000000000" };
-        assert_eq!(found, [vec![some(time), hex(1.5)]]);
-    }
+    let mut bench = Bench::start("iotdb-unit", Release::V2, &["timestamp_precision=us"]);
+    let said = bench.ours.properties.precision.clone();
+    let sql = "show variables";
+    let variables = bench.official.query(bench.server.port, false, sql).unwrap();
+    assert!(format!("{variables:?}").contains(&format!("{:?}", Some(&said))), "{variables:?}");
+    let run = Run::start(bench.settings());
+    run.delivered([batch(&origin("d", &["a"]), &[(0, f(1.5), 1000)])]);
+    run.end();
+    let (theirs, _) = bench.read("select a from root.lineside.plant.d");
+    assert_eq!(theirs, [vec![some("1000000"), hex(1.5)]]);
 }

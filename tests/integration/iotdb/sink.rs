@@ -112,7 +112,9 @@ impl Run {
     /// What became of these batches.
     pub fn deliver(&self, batches: impl IntoIterator<Item = Arc<Batch>>) -> Vec<Outcome> {
         let from = self.feed.settled().len();
-        batches.into_iter().for_each(|batch| drop(self.feed.push(batch)));
+        for batch in batches {
+            self.feed.push(batch);
+        }
         let done = self.runtime.block_on(self.feed.wait_all_done(SOON));
         assert!(done, "{} of {} settled", self.feed.done(), self.feed.len());
         let mut settled = self.feed.settled().split_off(from);
@@ -136,7 +138,7 @@ impl Run {
     /// Waits until the session fails by itself.
     pub fn fault(&mut self) -> Fault {
         let task = self.task.take().expect("asked once");
-        let ended = self.runtime.block_on(tokio::time::timeout(SOON, task));
+        let ended = self.runtime.block_on(async { tokio::time::timeout(SOON, task).await });
         match ended.expect("it ends").expect("no panic") {
             Ended::Failed(fault) => fault,
             other => panic!("{other:?}"),
@@ -147,7 +149,7 @@ impl Run {
     pub fn end(mut self) {
         self.cancel.cancel();
         if let Some(task) = self.task.take() {
-            let ended = self.runtime.block_on(tokio::time::timeout(SOON, task));
+            let ended = self.runtime.block_on(async { tokio::time::timeout(SOON, task).await });
             assert!(matches!(ended.expect("it ends").expect("no panic"), Ended::Cancelled));
         }
     }
