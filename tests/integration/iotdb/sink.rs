@@ -12,11 +12,16 @@ use lineside_core::sink::{Outcome, Sink, SinkContext, SinkState};
 use lineside_core::{Batch, Origin, StatusCode, TimeQuality, Value};
 use lineside_crds::model::{IotdbModel, IotdbSettings, Node, ObjectKey, TablePart};
 use lineside_sink_iotdb::build;
+use lineside_tests::wait;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
 /// Longest time that a few records may take.
 const SOON: Duration = Duration::from_secs(30);
+/// Longest time until a server notices what it looks at now and then.
+const LONG: Duration = Duration::from_secs(90);
+/// Time between two steps.
+const STEP: Duration = Duration::from_millis(500);
 
 /// Settings of the tree model for a server on this machine, which trust every acknowledgement.
 pub fn settings(port: u16) -> IotdbSettings {
@@ -143,6 +148,17 @@ impl Run {
             Ended::Failed(fault) => fault,
             other => panic!("{other:?}"),
         }
+    }
+
+    /// The same, doing something twice a second meanwhile.
+    pub fn fault_while(&mut self, mut step: impl FnMut(&Self)) -> Fault {
+        let over = |run: &Self| run.task.as_ref().is_some_and(JoinHandle::is_finished);
+        let waited = wait::until("the session fails", LONG, || {
+            step(self);
+            wait::until("a step", STEP, || over(self)).is_ok()
+        });
+        waited.unwrap();
+        self.fault()
     }
 
     /// Ends the session in order.

@@ -1,7 +1,9 @@
 //! A real Apache IoTDB: ConfigNode and DataNode in a folder of the test, on free ports of the
 //! loopback address.
 
+use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -40,6 +42,21 @@ impl Iotdb {
     /// # Errors
     /// It is not installed, or does not start; the text has the end of its log.
     pub fn start(dir: &TestDir, name: &str, release: Release, extra: &[&str]) -> Result<Self> {
+        Self::start_within(dir, name, release, extra, &[])
+    }
+
+    /// The same with words in front of the DataNode's program, such as those that let it see a
+    /// volume at the folder `dn` of its own.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_within(
+        dir: &TestDir,
+        name: &str,
+        release: Release,
+        extra: &[&str],
+        words: &[String],
+    ) -> Result<Self> {
         let rpc = ports::free()?;
         let config = [ports::free()?, ports::free()?];
         let data = [ports::free()?, ports::free()?, ports::free()?, ports::free()?];
@@ -57,7 +74,10 @@ impl Iotdb {
         let log = format!("{name}-config");
         let mut config = Server::start(dir, &log, &java, instance.config_node(&cache))?;
         config.wait_port(config_port, START)?;
-        let data = Server::start(dir, name, &java, instance.data_node(&cache))?;
+        let words = words.iter().map(OsString::from);
+        let mut line = words.chain([java.into_os_string()]).chain(instance.data_node(&cache));
+        let program = line.next().context("a program")?;
+        let data = Server::start(dir, name, Path::new(&program), line)?;
         let mut iotdb = Self { config, data, port: rpc, config_port, starts: 1 };
         iotdb.wait()?;
         Ok(iotdb)

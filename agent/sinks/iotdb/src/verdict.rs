@@ -115,8 +115,9 @@ fn judge_code(status: &Status) -> Verdict {
         // THRIFT_FRAME_OVERSIZE, WAL_ENTRY_TOO_LARGE
         308 | 620 => refused(Reach::Row, Code::RecordTooLarge),
         // STORAGE_ENGINE_NOT_READY, WRITE_PROCESS_REJECT, no memory, late inside, too many queries,
-        // throttled, no leader yet.
-        602 | 606 | 709 | 712 | 713 | 717 | 719 | 720 | 901 | 904..=907 | 1014 => {
+        // throttled, no leader yet,
+        // too few nodes that may be written to.
+        602 | 606 | 709 | 712 | 713 | 717 | 719 | 720 | 901 | 904..=907 | 1003 | 1014 => {
             failed(FaultClass::Overload, Code::SinkBusy)
         }
         // Everything else is the server's own trouble. Whether a record causes it is for the store
