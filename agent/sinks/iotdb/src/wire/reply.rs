@@ -172,16 +172,17 @@ pub struct Opened {
 /// It is none.
 pub fn opened(mut body: Reader<'_>) -> Result<Opened, Malformed> {
     result(&mut body, Type::Struct)?;
-    let (mut found, mut session, mut protocol) = (None, None, 0);
+    let (mut found, mut session, mut protocol) = (None, None, None);
     while let Some((id, of)) = body.field()? {
         match (id, of) {
             (1, Type::Struct) => found = Some(whole_status(&mut body)?),
-            (2, Type::I32) => protocol = body.i32("a protocol version")?,
+            (2, Type::I32) => protocol = Some(body.i32("a protocol version")?),
             (3, Type::I64) => session = Some(body.i64("a session's number")?),
             _ => body.skip(of)?,
         }
     }
     let status = found.ok_or(Malformed("an answer without a status"))?;
+    let protocol = protocol.ok_or(Malformed("an answer without a protocol version"))?;
     Ok(Opened { status, session, protocol })
 }
 
