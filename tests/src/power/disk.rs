@@ -37,6 +37,8 @@ struct Shared {
     bytes: Mutex<Volatile>,
     /// The emulator that uses it.
     user: Mutex<Option<TcpStream>>,
+    /// Flushes have to wait.
+    holds: AtomicBool,
     ended: AtomicBool,
 }
 
@@ -52,6 +54,7 @@ impl Disk {
         let shared = Arc::new(Shared {
             bytes: Mutex::new(Volatile::new(bytes)),
             user: Mutex::default(),
+            holds: AtomicBool::new(false),
             ended: AtomicBool::new(false),
         });
         let server = {
@@ -67,11 +70,14 @@ impl Disk {
     /// It is still used.
     pub fn cut(&self, dice: &mut Dice) -> Result<Loss> {
         wait::until("nobody uses the disk", NOTICED, || lock(&self.shared.user).is_none())?;
+        self.shared.holds.store(false, Ordering::SeqCst);
         Ok(lock(&self.shared.bytes).cut(dice))
     }
 
-    /// Waits for so long at most until something is in its cache.
+    /// Waits for so long at most until something is in its cache, and keeps it there: no flush
+    /// comes to its end any more before the cut.
     pub fn wait_for_writes(&self, longest: Duration) {
+        self.shared.holds.store(true, Ordering::SeqCst);
         let begin = Instant::now();
         while lock(&self.shared.bytes).cached() == 0 && begin.elapsed() < longest {
             thread::sleep(GLANCE);
@@ -149,6 +155,9 @@ impl Shared {
                 }
                 Command::Flush => {
                     thread::sleep(FLUSH);
+                    while self.holds.load(Ordering::SeqCst) && !is_gone(stream)? {
+                        thread::sleep(GLANCE);
+                    }
                     if is_gone(stream)? {
                         return Ok(());
                     }
