@@ -204,7 +204,8 @@ pub(super) fn recalled(sink: &SinkInfo) -> Option<model::Sink> {
     let recalled = std::str::from_utf8(&sink.configuration).ok().and_then(recall_sink);
     if recalled.is_none() {
         tracing::warn!(
-            sink = &*sink.name, samples = sink.ledger.buffered,
+            sink = &*sink.name,
+            samples = sink.ledger.buffered,
             "What waits for a sink that this release does not understand stays for a later one"
         );
     }
