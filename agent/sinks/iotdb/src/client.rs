@@ -100,7 +100,7 @@ impl Client {
             .ask(
                 "openSession",
                 |out, sequence| wire::open_session(out, sequence, login),
-                |body| wire::opened(body),
+                wire::opened,
             )
             .await?;
         client.accepted("open a session", &opened.status)?;
