@@ -63,7 +63,8 @@ fn what_a_broker_refuses_is_kept_shown_given_up_and_sent_again() {
     let dir = TestDir::new("letters").unwrap();
     let acl = dir.write("acl", NARROW).unwrap();
     let extra = vec![format!("acl_file {}", acl.display())];
-    let broker = Broker::start(&dir, "broker", Options { extra, ..Options::default() }).unwrap();
+    let mut broker =
+        Broker::start(&dir, "broker", Options { extra, ..Options::default() }).unwrap();
     let peers = ["a", "b"].map(|name| Pymodbus::start(&dir, name, &fixture()).unwrap());
     for (name, peer) in ["a", "b"].into_iter().zip(&peers) {
         let yaml = plant::device(name, peer.port, &[COUNTER], &["intervalMillis: 500"]);
@@ -89,7 +90,7 @@ fn what_a_broker_refuses_is_kept_shown_given_up_and_sent_again() {
 
     // They are there after a restart.
     drop(agent);
-    let _agent = Agent::start(&dir, "agent", &dir.join("config"), &[]).unwrap();
+    let agent = Agent::start(&dir, "agent", &dir.join("config"), &[]).unwrap();
     wait::until("the letters", SOON, || letters(&dir).iter().any(|l| l["id"] == first["id"]))
         .unwrap();
 
@@ -120,6 +121,13 @@ fn what_a_broker_refuses_is_kept_shown_given_up_and_sent_again() {
     .unwrap();
     assert!(plant::of_point(&mut consumer, "b", "c").iter().all(|s| s.record != id));
 
+    // What was delivered may be gone from the disk; what waits since the next start is not.
+    broker.term().unwrap();
+    drop(agent);
+    let _agent = Agent::start(&dir, "agent", &dir.join("config"), &[]).unwrap();
+    let answers = || !command(&dir, &["lag", "-o", "json"]).stdout.is_empty();
+    wait::until("it answers", SOON, answers).unwrap();
+    wait::until("samples of both devices wait", SOON, || ledger(&dir).buffered >= 6).unwrap();
     looks_whole(&dir);
 }
 
