@@ -13,7 +13,7 @@ use lineside_core::kit::sink::{Remote, SinkCase, check};
 use lineside_core::kit::{ORIGIN_POINT, numbered_origin};
 use lineside_core::sink::Sink;
 use lineside_core::{Batch, Origin, StatusCode, TimeQuality, Value};
-use lineside_crds::model::{IotdbModel, IotdbSettings, Node, ObjectKey};
+use lineside_crds::model::{IotdbModel, IotdbSettings, Node, ObjectKey, TablePart};
 use lineside_sink_iotdb::client::{Client, Credentials};
 use lineside_sink_iotdb::wire::ColumnValues;
 use lineside_sink_iotdb::wire::thrift::{Type, Writer};
@@ -24,8 +24,8 @@ use tokio::sync::Mutex as AsyncMutex;
 
 use super::sink::settings;
 
-/// A server that makes a schema needs a while for its first answer.
-const DEADLINE: Duration = Duration::from_secs(3);
+/// A server that makes the schema of a device needs a while for its first answer.
+const DEADLINE: Duration = Duration::from_secs(5);
 /// Longest statement of the test's own.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -49,12 +49,13 @@ impl Case {
     }
 
     fn settings(&self, port: u16) -> IotdbSettings {
-        let name = format!("check{}", self.checks.load(Ordering::SeqCst));
+        let check = self.checks.load(Ordering::SeqCst);
         let model = match self.table {
-            false => IotdbModel::Tree { prefix: format!("root.{name}") },
+            false => IotdbModel::Tree { prefix: format!("root.kit.check{check}") },
             true => {
-                let table = vec![lineside_crds::model::TablePart::Device];
-                IotdbModel::Table { database: name, table }
+                let check = TablePart::Literal(format!("check{check}_"));
+                let table = vec![check, TablePart::Device];
+                IotdbModel::Table { database: "kit".to_owned(), table }
             }
         };
         IotdbSettings { model, quality: self.quality, ..settings(port) }
@@ -64,8 +65,28 @@ impl Case {
     fn path(&self, device: &str) -> String {
         let check = self.checks.load(Ordering::SeqCst);
         match self.table {
-            false => format!("root.check{check}.kit.{device}"),
-            true => format!("check{check}.{device}"),
+            false => format!("root.kit.check{check}.kit.{device}"),
+            true => format!("kit.check{check}_{device}"),
+        }
+    }
+
+    /// Makes the poison's device with a column of another type, and a value in it: the first one
+    /// of a database takes long, and is not what is checked.
+    fn statements(&self) -> Vec<String> {
+        let forbidden = self.path("forbidden");
+        match self.table {
+            false => vec![
+                format!("create aligned timeseries {forbidden}({ORIGIN_POINT} BOOLEAN)"),
+                format!("insert into {forbidden}(time, {ORIGIN_POINT}) aligned values(1, true)"),
+            ],
+            true => vec![
+                "create database if not exists kit".to_owned(),
+                format!(
+                    "create table {forbidden}(namespace string tag, device string tag, \
+                     {ORIGIN_POINT} boolean field)"
+                ),
+                format!("insert into {forbidden}(time, {ORIGIN_POINT}) values(1, true)"),
+            ],
         }
     }
 }
@@ -113,23 +134,7 @@ impl SinkCase for Case {
             let root = Credentials::default();
             let client = Client::connect(&node, None, &root, self.table, PATIENCE).await;
             let mut client = client.map_err(|fault| io::Error::other(fault.chain()))?;
-            let forbidden = self.path("forbidden");
-            let statements = match self.table {
-                false => {
-                    vec![format!("create aligned timeseries {forbidden}({ORIGIN_POINT} BOOLEAN)")]
-                }
-                true => {
-                    let database = forbidden.split('.').next().unwrap().to_owned();
-                    vec![
-                        format!("create database {database}"),
-                        format!(
-                            "create table {forbidden}(namespace string tag, device string tag, \
-                             {ORIGIN_POINT} boolean field)"
-                        ),
-                    ]
-                }
-            };
-            for sql in statements {
+            for sql in self.statements() {
                 let made = client.execute(&sql).await;
                 made.map_err(|fault| io::Error::other(fault.chain()))?;
             }
