@@ -100,6 +100,21 @@ pub struct Batch {
     heap_bytes: usize,
 }
 
+/// What a batch is made of, one entry for each sample.
+#[derive(Clone, Debug, Default)]
+pub struct Columns {
+    /// Indices into [`Origin::points`].
+    pub points: Vec<u32>,
+    /// The values.
+    pub values: Vec<Value>,
+    /// The qualities.
+    pub statuses: Vec<StatusCode>,
+    /// When the agent got them.
+    pub agent_times: Vec<UnixNanos>,
+    /// When the source took them; empty when it says so of none.
+    pub source_times: Vec<Option<UnixNanos>>,
+}
+
 impl Batch {
     /// An empty batch with room for `capacity` samples.
     pub fn with_capacity(
@@ -119,6 +134,45 @@ impl Batch {
             source_times: Vec::new(),
             heap_bytes: 0,
         }
+    }
+
+    /// The batch of these columns; `None` unless each has one entry for every sample. As with
+    /// [`Batch::push`], a Bad status drops the value.
+    pub fn from_columns(
+        origin: Arc<Origin>,
+        epoch: u64,
+        time_quality: TimeQuality,
+        columns: Columns,
+    ) -> Option<Self> {
+        let Columns { points, mut values, statuses, agent_times, source_times } = columns;
+        let samples = points.len();
+        let has_source_times = source_times.iter().any(Option::is_some);
+        let equal = [values.len(), statuses.len(), agent_times.len()].iter().all(|l| *l == samples)
+            && (source_times.is_empty() || source_times.len() == samples);
+        if !equal {
+            return None;
+        }
+        for (value, status) in values.iter_mut().zip(&statuses) {
+            if status.is_bad() {
+                *value = Value::Null;
+            }
+        }
+        let heap_bytes = values.iter().map(Value::heap_bytes).sum();
+        let given = |times: Vec<Option<UnixNanos>>| {
+            times.into_iter().map(|t| t.unwrap_or(NO_SOURCE_TIME)).collect()
+        };
+        let source_times = if has_source_times { given(source_times) } else { Vec::new() };
+        Some(Self {
+            origin,
+            epoch,
+            time_quality,
+            points,
+            values,
+            statuses,
+            agent_times,
+            source_times,
+            heap_bytes,
+        })
     }
 
     /// Makes room for `more` samples at once.
@@ -142,6 +196,31 @@ impl Batch {
     /// Whether there is no sample.
     pub fn is_empty(&self) -> bool {
         self.points.is_empty()
+    }
+
+    /// The point of each sample.
+    pub fn points(&self) -> &[u32] {
+        &self.points
+    }
+
+    /// The value of each sample.
+    pub fn values(&self) -> &[Value] {
+        &self.values
+    }
+
+    /// The quality of each sample.
+    pub fn statuses(&self) -> &[StatusCode] {
+        &self.statuses
+    }
+
+    /// When the agent got each sample.
+    pub fn agent_times(&self) -> &[UnixNanos] {
+        &self.agent_times
+    }
+
+    /// Whether any sample has a time of its source.
+    pub fn has_source_times(&self) -> bool {
+        !self.source_times.is_empty()
     }
 
     /// Appends a sample. A Bad status drops the value, so that no old value passes as new.
@@ -293,6 +372,36 @@ mod tests {
         assert_eq!(times, [1, 7, 3]);
         let only_b = batch.select(|s| s.point == 1);
         assert_eq!((only_b.len(), only_b.get(0).unwrap().source_time), (1, Some(7)));
+    }
+
+    #[test]
+    fn columns_make_the_batch_that_pushing_makes_and_unequal_ones_make_none() {
+        let mut pushed = Batch::with_capacity(origin(), 3, TimeQuality::Synced, 2);
+        let good = |point, text: &str, source_time| Sample {
+            point,
+            value: Value::String(text.into()),
+            status: StatusCode::GOOD,
+            source_time,
+            agent_time: 9,
+        };
+        pushed.push(good(0, "four", None));
+        pushed.push(Sample { status: StatusCode::BAD_TIMEOUT, ..good(1, "lost", Some(7)) });
+        let columns = Columns {
+            points: vec![0, 1],
+            values: vec![Value::String("four".into()), Value::String("lost".into())],
+            statuses: vec![StatusCode::GOOD, StatusCode::BAD_TIMEOUT],
+            agent_times: vec![9, 9],
+            source_times: vec![None, Some(7)],
+        };
+        let make = |columns| Batch::from_columns(origin(), 3, TimeQuality::Synced, columns);
+        let made = make(columns.clone()).unwrap();
+        let samples = |batch: &Batch| batch.iter().map(|s| s.to_sample()).collect::<Vec<_>>();
+        assert_eq!(samples(&made), samples(&pushed));
+        assert_eq!((made.heap_bytes, made.has_source_times()), (4, true));
+        assert!(make(Columns { agent_times: vec![9], ..columns.clone() }).is_none());
+        assert!(make(Columns { source_times: vec![None], ..columns.clone() }).is_none());
+        let without = make(Columns { source_times: Vec::new(), ..columns }).unwrap();
+        assert!(!without.has_source_times());
     }
 
     #[test]

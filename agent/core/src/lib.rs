@@ -23,7 +23,7 @@ pub mod value;
 #[cfg(feature = "kit")]
 pub mod kit;
 
-pub use batch::{Batch, Origin, Sample};
+pub use batch::{Batch, Columns, Origin, Sample};
 pub use clock::{Clock, SystemClock, TimeQuality, UnixNanos};
 pub use fault::{Fault, FaultClass};
 pub use status::StatusCode;
