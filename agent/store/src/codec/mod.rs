@@ -9,10 +9,11 @@
 //! beside the raw values.
 
 mod columns;
+mod values;
 
 use std::sync::Arc;
 
-use lineside_core::{Batch, Origin, Sample, StatusCode, TimeQuality, UnixNanos, Value};
+use lineside_core::{Batch, Columns, Origin, TimeQuality};
 
 use crate::definition::DefinitionId;
 use crate::fields::{BadField, Reader, put_varint};
@@ -40,10 +41,10 @@ pub(crate) fn encode(batch: &Batch, preamble: Preamble, out: &mut Vec<u8>) {
         TimeQuality::Synced => 0,
         TimeQuality::Unsynced => 1,
     });
-    columns::put_points(out, batch.iter().map(|s| s.point));
-    columns::put_values(out, batch);
-    columns::put_statuses(out, batch.iter().map(|s| s.status));
-    columns::put_agent_times(out, batch.iter().map(|s| s.agent_time));
+    columns::put_points(out, batch.points());
+    values::put(out, batch.values());
+    columns::put_statuses(out, batch.statuses());
+    columns::put_agent_times(out, batch.agent_times());
     columns::put_source_times(out, batch);
 }
 
@@ -89,26 +90,21 @@ impl<'a> Encoded<'a> {
         }
         let mut reader = self.columns;
         let points = columns::points(&mut reader, samples)?;
-        let values = columns::values(&mut reader, samples)?;
+        let values = values::read(&mut reader, samples)?;
         let statuses = columns::statuses(&mut reader, samples)?;
-        let agent_times = columns::agent_times(&mut reader, samples)?;
+        let mut agent_times = columns::agent_times(&mut reader, samples)?;
         let source_times = columns::source_times(&mut reader, samples)?;
         if reader.remaining() > 0 {
             return Err(BadField("end"));
         }
-        let quality = correction.map_or(self.quality, |_| TimeQuality::Synced);
-        let moved = correction.unwrap_or_default();
-        let mut batch = Batch::with_capacity(origin, self.epoch, quality, samples);
-        let rest = statuses.into_iter().zip(agent_times).zip(source_times);
-        for ((point, value), ((status, agent_time), source_time)) in
-            points.into_iter().zip(values).zip(rest)
-        {
-            let agent_time: UnixNanos = agent_time.saturating_add(moved);
-            let status = StatusCode(status);
-            let value: Value = value;
-            batch.push(Sample { point, value, status, source_time, agent_time });
+        if let Some(moved) = correction {
+            for time in &mut agent_times {
+                *time = time.saturating_add(moved);
+            }
         }
-        Ok(batch)
+        let quality = correction.map_or(self.quality, |_| TimeQuality::Synced);
+        let columns = Columns { points, values, statuses, agent_times, source_times };
+        Batch::from_columns(origin, self.epoch, quality, columns).ok_or(BadField("columns"))
     }
 }
 

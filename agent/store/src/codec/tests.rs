@@ -1,3 +1,4 @@
+use lineside_core::{Sample, StatusCode, Value};
 use lineside_crds::model::ObjectKey;
 use proptest::prelude::*;
 
