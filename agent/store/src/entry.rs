@@ -5,7 +5,7 @@ use std::sync::Arc;
 use lineside_core::{Batch, UnixNanos};
 
 use crate::definition::DefinitionId;
-use crate::frame::{self, Kind};
+use crate::frame::{self, Kind, Packed};
 use crate::ledger::DropReason;
 use crate::settled::Place;
 
@@ -51,7 +51,7 @@ pub(crate) struct Pending {
     pub(crate) entry: Entry,
     pub(crate) kind: Kind,
     pub(crate) flags: u8,
-    pub(crate) payload: Arc<Vec<u8>>,
+    pub(crate) payload: Arc<Packed>,
     /// The origin of a batch.
     pub(crate) definition: DefinitionId,
     /// Start of the oldest request without an answer; `None` = that of the commit.

@@ -82,6 +82,25 @@ pub(crate) struct Header {
     pub(crate) committed_to: u64,
 }
 
+/// A payload with its checksum, which is taken while the bytes are at hand and not when they are
+/// written.
+#[derive(Debug, Default)]
+pub(crate) struct Packed {
+    bytes: Vec<u8>,
+    crc: u32,
+}
+
+impl Packed {
+    pub(crate) fn new(bytes: Vec<u8>) -> Self {
+        let crc = crc32fast::hash(&bytes);
+        Self { bytes, crc }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
 /// A header as found, with what it says of its payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Found {
@@ -136,12 +155,22 @@ impl Seal {
 
     /// Appends a frame to `out`.
     pub(crate) fn put(&self, out: &mut Vec<u8>, header: &Header, payload: &[u8]) {
+        self.put_frame(out, header, payload, crc32fast::hash(payload));
+    }
+
+    /// Appends a frame whose payload has its checksum to `out`.
+    pub(crate) fn put_packed(&self, out: &mut Vec<u8>, header: &Header, payload: &Packed) {
+        self.put_frame(out, header, &payload.bytes, payload.crc);
+    }
+
+    fn put_frame(&self, out: &mut Vec<u8>, header: &Header, payload: &[u8], crc: u32) {
         debug_assert!(payload.len() <= MAX_PAYLOAD);
         let start = out.len();
+        out.reserve(size(payload.len()));
         out.extend_from_slice(&MAGIC.to_le_bytes());
         out.extend_from_slice(&[0; 4]);
         out.extend_from_slice(&(payload.len() as u32).to_le_bytes());
-        out.extend_from_slice(&crc32fast::hash(payload).to_le_bytes());
+        out.extend_from_slice(&crc.to_le_bytes());
         out.push(header.kind as u8);
         out.push(header.flags);
         out.extend_from_slice(&VERSION.to_le_bytes());

@@ -93,6 +93,13 @@ impl<'a> Scan<'a> {
         Ok(self.buffer.get(skip..(skip + count).min(self.buffer.len())).unwrap_or_default())
     }
 
+    /// Whether the header that should follow is in memory.
+    pub(crate) fn has_header(&self) -> bool {
+        let skip = self.position.checked_sub(self.buffer_at);
+        let skip = skip.and_then(|skip| usize::try_from(skip).ok());
+        skip.is_some_and(|skip| skip + HEADER <= self.buffer.len())
+    }
+
     /// The next frame; `None` when no header follows.
     pub(crate) fn next(&mut self) -> io::Result<Option<Spot>> {
         let (seal, end) = (self.seal, self.end);

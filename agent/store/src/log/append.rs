@@ -10,10 +10,11 @@ use super::{Log, State, segment};
 use crate::codec::{self, MAX_SAMPLES, Preamble};
 use crate::definition::DefinitionId;
 use crate::entry::{Content, Entry, Pending, Receipt};
-use crate::frame::{self, Kind, MAX_PAYLOAD};
+use crate::frame::{self, Kind, MAX_PAYLOAD, Packed};
 use crate::ledger::DropReason;
 use crate::meta::{Correction, Gap};
 use crate::settled::Place;
+use crate::volume::Wanted;
 
 /// Memory of a pending record besides its payload and its batch.
 const OVERHEAD: usize = 256;
@@ -54,7 +55,7 @@ type Decided = (Receipt, bool);
 struct Part {
     batch: Arc<Batch>,
     definition: DefinitionId,
-    payload: Vec<u8>,
+    payload: Packed,
 }
 
 impl Part {
@@ -74,25 +75,27 @@ impl Log {
         let preamble = Preamble { definition, era };
         let (mut parts, mut unfit) = (Vec::new(), 0);
         encode_parts(batch, preamble, &mut parts, &mut unfit);
-        let (appended, decided) = self.push(parts, unfit, stamp, receipt);
+        let mut state = self.state();
+        let (appended, decided) = self.push(&mut state, parts, unfit, stamp, receipt);
+        let wanted = state.wanted(self.shared.options.pending_bytes);
+        drop(state);
         for (receipt, stays) in decided {
             receipt(stays);
         }
         if appended != Appended::Full {
-            self.shared.wake();
+            self.shared.wake(wanted);
         }
         appended
     }
 
     fn push(
         &self,
+        state: &mut State,
         parts: Vec<Part>,
         unfit: u64,
         stamp: Stamp,
         receipt: Option<Receipt>,
     ) -> (Appended, Vec<Decided>) {
-        let mut state = self.state();
-        let state = &mut *state;
         let mut decided = Vec::new();
         let memory: usize = parts.iter().map(Part::memory).sum();
         let frames: usize = parts.iter().map(|p| frame::size(p.payload.len())).sum();
@@ -152,7 +155,7 @@ impl Log {
         state.captured += samples;
         state.drop_next(samples, captured_at, DropReason::StoreFull);
         drop(state);
-        self.shared.wake();
+        self.shared.wake(Wanted::Something);
     }
 
     /// Notes that the times taken so far by a clock that was not set are wrong: `delta`
@@ -167,7 +170,7 @@ impl Log {
         state.meta.add_correction(Correction { era, delta });
         state.meta.era += 1;
         drop(state);
-        self.shared.wake();
+        self.shared.wake(Wanted::Something);
     }
 }
 
@@ -181,7 +184,7 @@ fn encode_parts(batch: Arc<Batch>, preamble: Preamble, parts: &mut Vec<Part>, un
         codec::encode(&batch, preamble, &mut payload);
         if payload.len() <= MAX_PAYLOAD {
             let definition = preamble.definition;
-            return parts.push(Part { batch, definition, payload });
+            return parts.push(Part { batch, definition, payload: Packed::new(payload) });
         }
         if batch.len() == 1 {
             *unfit += 1;
@@ -200,6 +203,16 @@ fn encode_parts(batch: Arc<Batch>, preamble: Preamble, parts: &mut Vec<Part>, un
 }
 
 impl State {
+    /// How urgent a commit is.
+    fn wanted(&self, pending_bytes: usize) -> Wanted {
+        // Where writing fails a commit that comes earlier helps nobody.
+        if self.pending_bytes >= pending_bytes / 4 && !self.degraded {
+            Wanted::Much
+        } else {
+            Wanted::Something
+        }
+    }
+
     /// Whether a record of `frames` bytes finds room within the bound without anything giving
     /// way. On the safe side: what a segment leaves unused at its end is counted as used.
     pub(super) fn has_room_for(&self, frames: u64) -> bool {
@@ -241,7 +254,7 @@ impl State {
             entry,
             kind,
             flags: 0,
-            payload: Arc::new(payload),
+            payload: Arc::new(Packed::new(payload)),
             definition: DefinitionId::default(),
             gap_from,
             receipt: None,

@@ -210,6 +210,16 @@ impl State {
         }
     }
 
+    /// Gives back the memory of the oldest records until the rest takes no more than `most`.
+    pub(super) fn shorten_tail(&mut self, most: usize) {
+        while self.tail_bytes > most
+            && let Some(entry) = self.tail.front()
+        {
+            self.tail_from = entry.end().offset;
+            self.forget_tail();
+        }
+    }
+
     /// Removes the oldest record of the tail; `tail_from` is the caller's.
     pub(super) fn forget_tail(&mut self) {
         if let Some(entry) = self.tail.pop_front() {

@@ -18,6 +18,7 @@ use crate::ledger::DropReason;
 use crate::letter::{self, Key, Why};
 use crate::scan::{Scan, Spot};
 use crate::settled::Place;
+use crate::volume::Wanted;
 
 /// Most letters of a sink.
 const MOST_LETTERS: usize = 4096;
@@ -427,7 +428,7 @@ impl Log {
             .collect();
         let samples = keys.into_iter().map(|key| sink.drop_letter(key)).sum();
         drop(state);
-        self.shared.wake();
+        self.shared.wake(Wanted::Something);
         Ok(samples)
     }
 

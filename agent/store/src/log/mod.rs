@@ -43,6 +43,7 @@ pub use sinks::SinkInfo;
 
 pub(crate) use decode::{decode_entry, load_definitions, load_mirrors};
 pub(crate) use open::{Recovered, create, recover};
+pub(crate) use write::GATHER;
 use segment::Segment;
 use session::SinkState;
 use write::Writer;
@@ -112,6 +113,8 @@ struct State {
     tail: VecDeque<Entry>,
     tail_from: u64,
     tail_bytes: usize,
+    /// Something came to it since the last look.
+    tail_grew: bool,
     /// Oldest first.
     segments: VecDeque<Segment>,
     /// What the files take besides the segments.

@@ -227,6 +227,7 @@ impl Found {
             Segment {
                 first: Place { offset: first, number },
                 bytes,
+                used: bytes,
                 generation: generation.unwrap_or(first),
                 begun_at: header.map_or(UnixNanos::MAX, |h| h.captured_at),
                 damaged: !is_head,
@@ -256,7 +257,7 @@ impl Found {
                 let end = ending.position;
                 if ending.last.is_some() {
                     if let Some((segment, _)) = self.segments.back_mut() {
-                        segment.bytes = end;
+                        (segment.bytes, segment.used) = (end, end);
                     }
                     tail.cut = Some(Cut { first, end, unsure_from: ending.unsure_from });
                 }
@@ -376,6 +377,7 @@ impl State {
             tail: VecDeque::new(),
             tail_from: next.offset,
             tail_bytes: 0,
+            tail_grew: false,
             segments: VecDeque::new(),
             other_bytes: 0,
             thinning: None,

@@ -36,6 +36,13 @@ impl Log {
         }
         let writer = &mut *writer;
         self.measure_rate(now);
+        {
+            // Of a burst that is over only the usual part stays in memory.
+            let mut state = self.state();
+            if !std::mem::take(&mut state.tail_grew) {
+                state.shorten_tail(self.shared.options.tail_bytes);
+            }
+        }
         self.clear_end(writer)?;
         self.expire_segments(writer, now);
         self.persist_cursors(writer, |sink| sink.dirty)?;

@@ -26,6 +26,9 @@ const PATIENCE: u32 = 3;
 /// Until the next try after a reading that failed.
 const RETRY: i64 = 1_000_000_000;
 
+/// Most segments of one reading. What is read at once seldom spans more, and a backlog has many.
+const MOST_PARTS: usize = 4;
+
 /// A segment to read.
 pub(super) struct Part {
     pub(super) path: PathBuf,
@@ -45,7 +48,7 @@ impl Part {
             path: files::path(dir, segment.first.offset),
             first: segment.first.offset,
             end: state.end_of_segment(index).offset,
-            length: segment.bytes,
+            length: segment.used,
             generation: segment.generation,
         })
     }
@@ -62,8 +65,8 @@ pub struct Reading {
     from: u64,
     parts: Vec<Part>,
     resume: Option<Resume>,
-    /// Where the last of them ends.
-    visible: Place,
+    /// Where it ends: with the last of them, or where the records in memory begin.
+    end: Place,
     /// What cannot be read is passed over.
     lenient: bool,
     /// Has the clock corrections.
@@ -93,22 +96,30 @@ impl Log {
         let meta = Box::new(state.meta.clone());
         let from = state.sinks.get_mut(name)?.head(which)?.at.offset;
         let start = state.segments.partition_point(|s| s.first.offset <= from).saturating_sub(1);
-        let in_work = |s: &Segment| Some(s.first.offset) == state.thinning;
-        let stop = state.segments.iter().skip(start).position(in_work);
-        let stop = stop.map_or(state.segments.len(), |ahead| start + ahead);
-        let visible = if stop == state.segments.len() {
+        let in_work = |s: &&Segment| Some(s.first.offset) == state.thinning;
+        let chosen = state.segments.iter().skip(start).take(MOST_PARTS);
+        let stop = start + chosen.take_while(|s| !in_work(s)).count();
+        let mut end = if stop == state.segments.len() {
             // With no segment left this tells the head that nothing is to be had below.
             state.visible
         } else {
             state.end_of_segment(stop.checked_sub(1).filter(|last| *last >= start)?)
         };
+        // What is in memory is taken from there.
+        if let Some(newer) = state.tail.front().filter(|e| e.place.offset < end.offset) {
+            end = newer.place;
+        }
         let sink = state.sinks.get_mut(name)?;
         let (session, round, name) = (sink.session, sink.round, sink.cursor.name.clone());
         let head = sink.head(which)?;
         head.reading = true;
         let resume = head.resume.filter(|r| r.offset <= from);
         let lenient = head.failed >= PATIENCE;
-        let parts = (start..stop).filter_map(|i| Part::of(state, &self.dir, i)).collect();
+        let parts = (start..stop)
+            .filter_map(|index| Part::of(state, &self.dir, index))
+            .filter(|part| part.first < end.offset)
+            .map(|part| Part { end: part.end.min(end.offset), ..part })
+            .collect();
         let log = self.clone();
         Some(Reading {
             log,
@@ -119,7 +130,7 @@ impl Log {
             from,
             parts,
             resume,
-            visible,
+            end,
             lenient,
             meta,
             now,
@@ -177,7 +188,7 @@ impl Reading {
                 Err(error) => return Err(error),
             }
         }
-        let (place, captured_at) = (self.visible, UnixNanos::MAX);
+        let (place, captured_at) = (self.end, UnixNanos::MAX);
         let content = Content::End;
         read.entries.push(Entry { place, samples: 0, captured_at, content, bytes: 0 });
         Ok(read)
@@ -192,24 +203,23 @@ impl Reading {
     ) -> io::Result<bool> {
         let file = self.log.shared.fs.open(&part.path, Open::Read)?;
         let seal = &self.log.seal;
-        let resume = self.resume.filter(|r| r.segment == part.first);
-        let mut next = resume.map_or(part.first, |r| r.offset).max(part.first);
+        let start = Resume { segment: part.first, position: 0, offset: part.first };
+        let resume = self.resume.filter(|r| r.segment == part.first).unwrap_or(start);
         let length = file.len()?.min(part.length);
-        let mut scan = Scan::new(&*file, seal, resume.map_or(0, |r| r.position), length)
-            .leniently(self.lenient);
+        let mut scan =
+            Scan::new(&*file, seal, resume.position, length).leniently(self.lenient);
+        let resume = read.resume.insert(resume);
         while let Some(spot) = scan.next()? {
             let header = spot.found.header;
-            if header.kind == Kind::Head {
-                continue;
-            }
-            if header.offset >= part.end {
+            if header.kind != Kind::Head && header.offset >= part.end {
                 break;
             }
+            resume.position = spot.end();
             // Out of order is what an abandoned write has left.
-            if header.offset < next {
+            if header.kind == Kind::Head || header.offset < resume.offset {
                 continue;
             }
-            next = header.offset + 1;
+            resume.offset = header.offset + 1;
             if spot.after_damage {
                 read.damaged.push(part.first);
             }
@@ -228,9 +238,9 @@ impl Reading {
                 }
                 None => read.damaged.push(part.first),
             }
-            if read.bytes >= self.log.shared.options.read_ahead_bytes {
-                let (segment, position) = (part.first, spot.end());
-                read.resume = Some(Resume { segment, position, offset: next });
+            let wanted = self.log.shared.options.read_ahead_bytes;
+            // Another piece would be read for what is missing, and most of it for nothing.
+            if read.bytes >= wanted || (read.bytes >= wanted / 2 && !scan.has_header()) {
                 return Ok(true);
             }
         }

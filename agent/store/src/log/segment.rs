@@ -19,6 +19,8 @@ pub(super) struct Segment {
     pub(super) first: Place,
     /// Bytes of the file.
     pub(super) bytes: u64,
+    /// Its committed frames end here: what lies behind is allocated, or was never committed.
+    pub(super) used: u64,
     /// The definitions it refers to: those of the file with this offset.
     pub(super) generation: u64,
     /// When it was begun.

@@ -11,6 +11,7 @@ use super::session::SinkState;
 use crate::cursor::{Cursor, MAX_CONFIGURATION, MAX_NAME};
 use crate::error::StoreError;
 use crate::ledger::{DropReason, Ledger};
+use crate::volume::Wanted;
 
 /// A sink of a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,7 +91,7 @@ impl Log {
         state.discarded.push(number);
         let ledger = state.ledger(&sink);
         drop(state);
-        self.shared.wake();
+        self.shared.wake(Wanted::Something);
         Some(ledger)
     }
 

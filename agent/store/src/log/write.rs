@@ -21,7 +21,7 @@ use super::{Log, Now, State};
 use crate::definition::{self, DefinitionId};
 use crate::entry::{Content, Receipt};
 use crate::fields::put_block;
-use crate::frame::{self, Header, Kind, Seal};
+use crate::frame::{self, Header, Kind, Packed, Seal};
 use crate::fs::{File, Open};
 use crate::meta::Meta;
 use crate::sealed;
@@ -33,8 +33,9 @@ use super::persist::{CursorFile, is_due};
 /// twice.
 pub(crate) const JUMP: u64 = 1 << 20;
 
-/// Frames are gathered into writes of about this size.
-const GATHER: usize = 1024 * 1024;
+/// Frames are gathered into writes of at most this size; a longer one is written by itself. Small
+/// enough for a processor's cache to hold what is copied twice, here and by the kernel.
+pub(crate) const GATHER: usize = 256 * 1024;
 
 /// Definitions of a generation smaller than this never start another one.
 const SMALL_GENERATION: u64 = 64 * 1024;
@@ -109,7 +110,7 @@ struct Write {
     header: Header,
     /// Without it the frame has the time of its commit.
     gap_from: Option<UnixNanos>,
-    payload: Arc<Vec<u8>>,
+    payload: Arc<Packed>,
     origin: Option<(DefinitionId, Arc<Origin>)>,
 }
 
@@ -156,7 +157,7 @@ impl State {
     /// The length of a segment that is not written any more.
     fn segment_bytes(&mut self, first: u64, bytes: u64) {
         if let Some(segment) = self.segments.iter_mut().find(|s| s.first.offset == first) {
-            segment.bytes = bytes;
+            (segment.bytes, segment.used) = (bytes, bytes);
         }
     }
 
@@ -189,7 +190,7 @@ impl Log {
         self.persist_cursors(writer, |sink| sink.is_new || sink.is_amended)?;
         self.cut_tail(writer)?;
         let oldest_start = self.oldest_start(now);
-        let mut buffer = Vec::new();
+        let mut buffer = self.shared.buffer();
         let mut buffer_at = writer.active.as_ref().map_or(0, |a| a.position);
         for write in round {
             let size = frame::size(write.payload.len());
@@ -199,19 +200,21 @@ impl Log {
                 self.roll(writer, &write.header, size as u64, now)?;
                 buffer_at = writer.active.as_ref().map_or(0, |a| a.position);
             }
+            if !buffer.is_empty() && buffer.len() + size > GATHER {
+                flush(writer, &mut buffer, &mut buffer_at)?;
+            }
             if let Some((id, origin)) = &write.origin {
                 self.define(writer, *id, origin)?;
             }
             let mut header = write.header;
             header.committed_to = writer.durable;
-            self.seal.put(&mut buffer, &header, &write.payload);
+            self.seal.put_packed(&mut buffer, &header, &write.payload);
             writer.written = Place { offset: header.offset, number: header.number }
                 .after(u64::from(header.samples));
-            if buffer.len() >= GATHER {
-                flush(writer, &mut buffer, &mut buffer_at)?;
-            }
         }
-        flush(writer, &mut buffer, &mut buffer_at)
+        flush(writer, &mut buffer, &mut buffer_at)?;
+        self.shared.keep_buffer(buffer);
+        Ok(())
     }
 
     /// A segment begun before this moment is closed although it has room, so that records of it
@@ -289,6 +292,7 @@ impl Log {
         let segment = Segment {
             first: Place { offset: first.offset, number: first.number },
             bytes,
+            used: head.len() as u64,
             generation,
             begun_at: now.unix,
             damaged: false,
@@ -430,7 +434,7 @@ impl Log {
         let writer = &mut *writer;
         let mut state = self.state();
         let state = &mut *state;
-        let mut receipts = Vec::new();
+        let (mut receipts, mut fresh) = (Vec::new(), 0);
         state.segments.extend(writer.fresh.drain(..));
         for (first, bytes) in writer.filled.drain(..) {
             state.segment_bytes(first, bytes);
@@ -438,6 +442,10 @@ impl Log {
         if let Some(active) = &mut writer.active {
             active.published = active.position;
             state.room = active.segment.bytes.saturating_sub(active.position);
+            let first = active.segment.first.offset;
+            if let Some(newest) = state.segments.back_mut().filter(|s| s.first.offset == first) {
+                newest.used = active.position;
+            }
         }
         while let Some(pending) = state.pending.front()
             && pending.entry.place.offset < writer.written.offset
@@ -449,7 +457,7 @@ impl Log {
             if let Content::Batch(batch) = &pending.entry.content {
                 pending.entry.bytes = batch.memory_bytes();
             }
-            state.tail_bytes += pending.entry.bytes;
+            fresh += pending.entry.bytes;
             state.tail.push_back(pending.entry);
         }
         if state.pending.is_empty() {
@@ -458,13 +466,11 @@ impl Log {
         state.visible = state.visible.max(writer.written);
         state.degraded = false;
         state.other_bytes = writer.other_bytes();
+        state.tail_bytes += fresh;
+        state.tail_grew = true;
         state.forget_delivered();
-        while state.tail_bytes > self.shared.options.tail_bytes
-            && let Some(entry) = state.tail.front()
-        {
-            state.tail_from = entry.end().offset;
-            state.forget_tail();
-        }
+        let options = &self.shared.options;
+        state.shorten_tail(options.tail_bytes.max(fresh.min(options.burst_bytes)));
         receipts
     }
 

@@ -1,14 +1,14 @@
 //! The thread that commits.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lineside_core::{Clock, SystemClock};
 
-use super::{Volume, lock};
+use super::{Volume, Wanted, lock};
 use crate::log::Now;
 
 /// Commits as long as it lives; dropping it closes the volume's logs cleanly.
@@ -42,30 +42,24 @@ fn now() -> Now {
 impl Volume {
     /// Waits until something is appended and others had the time to join it, or for `most`.
     fn wait(&self, most: Duration, stop: &AtomicBool) {
-        let shared = &self.shared;
-        let until = Instant::now() + most;
-        let mut wanted = lock(&shared.wanted);
-        while !*wanted && !stop.load(Ordering::Acquire) {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return;
-            }
-            wanted = match shared.woken.wait_timeout(wanted, left) {
-                Ok((guard, _)) => guard,
-                Err(poisoned) => poisoned.into_inner().0,
-            };
+        if self.wait_for(Wanted::Something, most, stop) {
+            let window = self.shared.options.commit_window;
+            self.wait_for(Wanted::Much, window.min(most), stop);
         }
-        drop(wanted);
-        if !stop.load(Ordering::Acquire) {
-            thread::sleep(shared.options.commit_window.min(most));
-        }
+    }
+
+    /// Waits until so much is there to be committed, or for `most`; whether it is.
+    fn wait_for(&self, wanted: Wanted, most: Duration, stop: &AtomicBool) -> bool {
+        let less = |has: &mut Wanted| *has < wanted && !stop.load(Ordering::Acquire);
+        let has = lock(&self.shared.wanted);
+        let waited = self.shared.woken.wait_timeout_while(has, most, less);
+        *waited.unwrap_or_else(PoisonError::into_inner).0 >= wanted
     }
 }
 
 impl Drop for Committer {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Release);
-        self.volume.shared.wake();
         {
             // Under the lock of the wait, so that the thread does not miss it.
             let _wanted = lock(&self.volume.shared.wanted);

@@ -24,18 +24,21 @@ use crate::error::{StoreError, Trouble};
 use crate::frame::Seal;
 use crate::fs::Fs;
 use crate::ledger::Ledger;
-use crate::log::{self, Log, SinkInfo};
+use crate::log::{self, GATHER, Log, SinkInfo};
 
 /// What a volume can be told.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// How long the first record of an idle store waits for others before all are synced.
+    /// How long the first record of an idle store waits for others before all are synced; less
+    /// when a log has a quarter of its `pending_bytes` by then.
     pub commit_window: Duration,
     /// Most memory of records of a log that are not on disk; beyond it the log's overflow policy
     /// decides.
     pub pending_bytes: usize,
     /// Memory for a log's newest records, so that a sink that keeps up does not read the disk.
     pub tail_bytes: usize,
+    /// The same for what the last commit wrote, where that is more.
+    pub burst_bytes: usize,
     /// How much is read from disk at once for a sink.
     pub read_ahead_bytes: usize,
     /// The identity of a store that is made; random when there is none.
@@ -51,6 +54,7 @@ impl Default for Options {
             commit_window: Duration::from_millis(50),
             pending_bytes: 8 * 1024 * 1024,
             tail_bytes: 1024 * 1024,
+            burst_bytes: 8 * 1024 * 1024,
             read_ahead_bytes: 256 * 1024,
             identity: None,
             blind: false,
@@ -112,8 +116,20 @@ pub(crate) struct Shared {
     bytes: Mutex<HashMap<u32, u64>>,
     /// Nine tenths of the volume, as of the last commit.
     limit: Mutex<u64>,
-    wanted: Mutex<bool>,
+    wanted: Mutex<Wanted>,
     woken: Condvar,
+    /// Where commits gather what they write: one at a time, and always the same memory.
+    buffer: Mutex<Vec<u8>>,
+}
+
+/// How much waits to be committed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Wanted {
+    #[default]
+    Nothing,
+    Something,
+    /// It is not worth while to wait for more.
+    Much,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -123,16 +139,29 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Shared {
     /// Says that something waits to be committed.
-    pub(crate) fn wake(&self) {
+    pub(crate) fn wake(&self, more: Wanted) {
         let mut wanted = lock(&self.wanted);
-        if !*wanted {
-            *wanted = true;
+        if *wanted < more {
+            *wanted = more;
             self.woken.notify_all();
         }
     }
 
     pub(crate) fn seal(&self, stream: u32) -> Seal {
         Seal::new(&self.id_bytes, stream, self.options.blind)
+    }
+
+    /// An empty buffer, perhaps with memory of its last use.
+    pub(crate) fn buffer(&self) -> Vec<u8> {
+        std::mem::take(&mut *lock(&self.buffer))
+    }
+
+    /// Keeps the memory of a buffer for the next use, unless a long record has made it large.
+    pub(crate) fn keep_buffer(&self, mut buffer: Vec<u8>) {
+        if buffer.capacity() <= 2 * GATHER {
+            buffer.clear();
+            *lock(&self.buffer) = buffer;
+        }
     }
 
     /// Whether the volume has room when this log takes so many bytes.
@@ -181,8 +210,9 @@ impl Volume {
             options,
             bytes: Mutex::default(),
             limit: Mutex::new(u64::MAX),
-            wanted: Mutex::new(false),
+            wanted: Mutex::default(),
             woken: Condvar::new(),
+            buffer: Mutex::default(),
         });
         let mut report = Report::default();
         let logs = recover_logs(&shared, &mut report)?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lineside_core::UnixNanos;
 
-use super::{Volume, VolumeState, lock};
+use super::{Volume, VolumeState, Wanted, lock};
 use crate::error::Trouble;
 use crate::log::{Log, Now};
 
@@ -41,6 +41,7 @@ impl Volume {
 
     fn run(&self, now: Now, force: bool) -> Committed {
         let mut round = lock(&self.round);
+        *lock(&self.shared.wanted) = Wanted::Nothing;
         if let Some((at, pause)) = round.retry
             && now.unix < at
             && at.abs_diff(now.unix) <= pause.as_nanos() as u64
@@ -48,7 +49,6 @@ impl Volume {
         {
             return Committed { next: Duration::from_nanos(at.abs_diff(now.unix)) };
         }
-        *lock(&self.shared.wanted) = false;
         let logs = self.all_logs();
         let mut result = self.write_all(&logs, now, force);
         if due(round.chores_at, now) || force {

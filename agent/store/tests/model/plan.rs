@@ -94,6 +94,7 @@ impl Plan {
             options: Options {
                 pending_bytes: *dice.pick(&[16 * 1024, 8 << 20, 8 << 20, 8 << 20]),
                 tail_bytes: *dice.pick(&[0, 2_000, 1 << 20]),
+                burst_bytes: *dice.pick(&[0, 0, 1 << 20]),
                 read_ahead_bytes: *dice.pick(&[1, 3_000, 256 * 1024]),
                 identity: Some(identity),
                 blind: mutation.blind,
