@@ -69,7 +69,9 @@ impl Log {
         self.remove_discarded(writer)?;
         {
             let mut state = self.state();
-            let floor = state.sinks.values().map(|s| s.persisted_floor).min();
+            // A sink whose position is lost may want all of it.
+            let lost = state.lost_cursors.keys().map(|_| 0);
+            let floor = state.sinks.values().map(|s| s.persisted_floor).chain(lost).min();
             while state.segments.len() > 1
                 && floor.is_none_or(|floor| state.end_of_segment(0).offset <= floor)
             {

@@ -170,6 +170,35 @@ impl SinkState {
         }
     }
 
+    /// Takes over the letters of a sink whose position is lost. Those of records that are handed
+    /// out again wait to be refused again; older ones are what is left of their records, and count.
+    pub(super) fn inherit_letters(&mut self, seal: &Seal, letters: Letters) {
+        self.letters = letters;
+        let floor = self.cursor.settled.floor().offset;
+        let older: Vec<Key> =
+            self.letters.kept.range(..(floor, None)).map(|(key, _)| *key).collect();
+        for key in older {
+            let Some(kept) = self.letters.kept.get_mut(&key) else { continue };
+            // It was captured before the place where the sink joins now.
+            match self.cursor.joined.checked_sub(kept.samples) {
+                Some(joined) => {
+                    (self.cursor.joined, kept.counted) = (joined, true);
+                    self.cursor.dead_lettered += kept.samples;
+                }
+                // The log's numbers are damaged, too.
+                None => self.drop_uncounted(seal, key),
+            }
+        }
+    }
+
+    /// Drops a letter that no totals have, on disk neither, so that its file may say so at once.
+    fn drop_uncounted(&mut self, seal: &Seal, key: Key) {
+        if self.letters.forget(key).is_some() {
+            self.letters.queue(&letter::encode_gone(seal, key));
+            self.dirty = true;
+        }
+    }
+
     /// Makes the refused samples of a record dead letters as far as there is room. `rejected`
     /// samples are to be counted in all.
     pub(super) fn bury(

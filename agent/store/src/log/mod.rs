@@ -44,6 +44,7 @@ pub use sinks::SinkInfo;
 pub(crate) use decode::{decode_entry, load_definitions, load_mirrors};
 pub(crate) use open::{Recovered, create, recover};
 pub(crate) use write::GATHER;
+use letters::Letters;
 use segment::Segment;
 use session::SinkState;
 use write::Writer;
@@ -124,8 +125,9 @@ struct State {
     /// Bytes that the newest segment still takes.
     room: u64,
     sinks: BTreeMap<Arc<str>, SinkState>,
-    /// Numbers of cursor files that are damaged: an unknown sink is taken for one of these.
-    lost_cursors: Vec<u32>,
+    /// Cursor files that are damaged, by number, with the letters of their sinks: an unknown sink
+    /// is taken for one of these. Until then nothing says what it has settled.
+    lost_cursors: BTreeMap<u32, Letters>,
     /// Numbers of sinks whose files are to be removed.
     discarded: Vec<u32>,
     definitions: Definitions,

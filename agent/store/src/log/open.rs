@@ -107,13 +107,16 @@ pub(crate) fn recover(
         found.look_at(fs, &dir, &seal, *first, &files.generations).map_err(io)?;
     }
     let mut sinks = BTreeMap::new();
-    let mut lost_cursors = Vec::new();
+    let mut lost_cursors = BTreeMap::new();
     for number in &files.cursors {
+        let path = files::dead_path(&dir, *number);
+        let letters = Letters::read(fs, &path, &seal);
+        let letters = letters.map_err(StoreError::io("read", &path))?;
         let path = files::cursor_path(&dir, *number);
         let io = StoreError::io("read", &path);
         let Some((cursor, sequence)) = read_cursor(fs, &path, &seal).map_err(io)? else {
             report.note(&dir, format!("both copies of the position in sink-{number} are damaged"));
-            lost_cursors.push(*number);
+            lost_cursors.insert(*number, letters);
             continue;
         };
         let io = StoreError::io("open", &path);
@@ -121,9 +124,7 @@ pub(crate) fn recover(
         let mut sink = SinkState::new(cursor, *number);
         // What was read may be in memory alone: nothing is deleted by it before it is written again.
         (sink.persisted_floor, sink.dirty) = (0, true);
-        let path = files::dead_path(&dir, *number);
-        let letters = Letters::read(fs, &path, &seal);
-        sink.letters = letters.map_err(StoreError::io("read", &path))?;
+        sink.letters = letters;
         sink.reconcile_letters();
         sinks.insert(sink.cursor.name.clone(), sink);
     }
@@ -383,7 +384,7 @@ impl State {
             thinning: None,
             room: 0,
             sinks: BTreeMap::new(),
-            lost_cursors: Vec::new(),
+            lost_cursors: BTreeMap::new(),
             discarded: Vec::new(),
             definitions: Definitions::default(),
             meta,

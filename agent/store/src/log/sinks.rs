@@ -7,6 +7,7 @@ use lineside_crds::model::Drain;
 
 use super::Log;
 use super::files::Name;
+use super::letters::Letters;
 use super::session::SinkState;
 use crate::cursor::{Cursor, MAX_CONFIGURATION, MAX_NAME};
 use crate::error::StoreError;
@@ -43,13 +44,14 @@ impl Log {
         }
         let mut state = self.state();
         if !state.sinks.contains_key(name) {
-            let (number, at) = match state.lost_cursors.pop() {
-                Some(number) => (number, state.oldest_place()),
-                None => (state.free_number(), state.next),
+            let (number, letters, at) = match state.lost_cursors.pop_last() {
+                Some((number, letters)) => (number, letters, state.oldest_place()),
+                None => (state.free_number(), Letters::default(), state.next),
             };
             let cursor = Cursor::new(name.clone(), configuration.into(), at);
             let mut sink = SinkState::new(cursor, number);
             sink.is_new = true;
+            sink.inherit_letters(&self.seal, letters);
             state.sinks.insert(name.clone(), sink);
         }
         let next = state.next;
@@ -137,6 +139,6 @@ impl super::State {
     fn free_number(&self) -> u32 {
         let taken = self.sinks.values().map(|s| s.number);
         let taken = taken.chain(self.discarded.iter().copied());
-        taken.chain(self.lost_cursors.iter().copied()).max().map_or(0, |n| n + 1)
+        taken.chain(self.lost_cursors.keys().copied()).max().map_or(0, |n| n + 1)
     }
 }

@@ -17,6 +17,8 @@ use crate::ledger::DropReason;
 use crate::scan::Scan;
 use crate::volume::{Options, Report, Volume};
 
+mod positions;
+
 const SECOND: UnixNanos = 1_000_000_000;
 
 /// A volume with one log and a clock that tests move.
