@@ -17,7 +17,9 @@ use crate::ledger::DropReason;
 use crate::scan::Scan;
 use crate::volume::{Options, Report, Volume};
 
+mod hooked;
 mod positions;
+mod several;
 
 const SECOND: UnixNanos = 1_000_000_000;
 

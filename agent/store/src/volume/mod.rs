@@ -3,6 +3,7 @@
 mod committer;
 mod identity;
 mod reserve;
+mod retry;
 mod round;
 
 use std::collections::{BTreeMap, HashMap};

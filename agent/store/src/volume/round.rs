@@ -6,13 +6,10 @@ use std::time::Duration;
 
 use lineside_core::UnixNanos;
 
+use super::retry::{Part, Retries};
 use super::{Volume, VolumeState, Wanted, lock};
 use crate::error::Trouble;
 use crate::log::{Log, Now};
-
-/// How long after a failure writing is tried again: doubled from the first to the last.
-const FIRST_RETRY: Duration = Duration::from_millis(100);
-const LAST_RETRY: Duration = Duration::from_secs(5);
 
 /// Between two looks at what is done once in a while.
 const CHORES: Duration = Duration::from_secs(1);
@@ -27,9 +24,12 @@ pub struct Committed {
 /// What commits remember of those before.
 #[derive(Default)]
 pub(super) struct Round {
-    retry: Option<(UnixNanos, Duration)>,
+    pub(super) retries: Retries,
     chores_at: Option<UnixNanos>,
 }
+
+/// A log, and how its commit went.
+type Outcome = (Arc<Log>, io::Result<()>);
 
 impl Volume {
     /// Writes and syncs what was appended to all logs, completes receipts, wakes feeds, and does
@@ -42,81 +42,83 @@ impl Volume {
     fn run(&self, now: Now, force: bool) -> Committed {
         let mut round = lock(&self.round);
         *lock(&self.shared.wanted) = Wanted::Nothing;
-        if let Some((at, pause)) = round.retry
-            && now.unix < at
-            && at.abs_diff(now.unix) <= pause.as_nanos() as u64
-            && !force
-        {
-            return Committed { next: Duration::from_nanos(at.abs_diff(now.unix)) };
-        }
-        let logs = self.all_logs();
-        let mut result = self.write_all(&logs, now, force);
-        if due(round.chores_at, now) || force {
+        let chores = due(round.chores_at, now) || force;
+        if chores {
             round.chores_at = Some(now.unix);
-            result = result.and(self.do_chores(&logs, now, force));
         }
-        match result {
-            Ok(()) => {
-                round.retry = None;
-                *lock(&self.state) = VolumeState::Full;
-                Committed { next: CHORES }
+        if let Ok(space) = self.shared.fs.space(&self.shared.dir) {
+            *lock(&self.shared.limit) = space.total / 10 * 9;
+        }
+        let mut logs = self.all_logs();
+        logs.retain(|log| force || round.retries.is_due(Part::Log(log.stream()), now));
+        let mut outcomes = self.write_all(logs, now, force);
+        for (log, result) in &mut outcomes {
+            // What failed is tried again as a whole.
+            if chores || round.retries.has(Part::Log(log.stream())) {
+                let kept = self.do_chores(log, now, force);
+                *result = std::mem::replace(result, Ok(())).and(kept);
             }
+        }
+        for (log, result) in outcomes {
+            self.note(&mut round.retries, Part::Log(log.stream()), result, now);
+        }
+        if round.retries.has(Part::Reserve) || (chores && round.retries.is_empty()) {
+            let restored = lock(&self.reserve).restore(&*self.shared.fs);
+            self.note(&mut round.retries, Part::Reserve, restored, now);
+        }
+        if round.retries.is_empty() {
+            *lock(&self.state) = VolumeState::Full;
+        }
+        let next = round.retries.next(now).unwrap_or(CHORES);
+        Committed { next: next.min(CHORES) }
+    }
+
+    fn note(&self, retries: &mut Retries, part: Part, result: io::Result<()>, now: Now) {
+        match result {
+            Ok(()) => retries.forget(part),
             Err(error) => {
-                let pause = round.retry.map_or(FIRST_RETRY, |(_, p)| (p * 2).min(LAST_RETRY));
-                let wait = i64::try_from(pause.as_nanos()).unwrap_or(i64::MAX);
-                round.retry = Some((now.unix.saturating_add(wait), pause));
+                retries.failed(part, now);
                 self.degrade(&error, now);
-                Committed { next: pause }
             }
         }
     }
 
     /// Writes all, then syncs all, then shows all; a log that fails harms no other.
-    fn write_all(&self, logs: &[Arc<Log>], now: Now, force: bool) -> io::Result<()> {
-        let mut result = Ok(());
-        if let Ok(space) = self.shared.fs.space(&self.shared.dir) {
-            *lock(&self.shared.limit) = space.total / 10 * 9;
-        }
-        let mut written = Vec::new();
-        for log in logs {
-            match log.write(now) {
-                Ok(true) => written.push(log),
-                Ok(false) => {}
-                Err(error) => result = Err(error),
+    fn write_all(&self, logs: Vec<Arc<Log>>, now: Now, force: bool) -> Vec<Outcome> {
+        let write = |log: Arc<Log>| {
+            let written = log.write(now);
+            (log, written)
+        };
+        let written: Vec<_> = logs.into_iter().map(write).collect();
+        let finish = |(log, written): (Arc<Log>, io::Result<bool>)| {
+            let result = match written {
+                Ok(true) => log.sync(now, force).map(|()| self.show(&log)),
+                other => other.map(|_| ()),
+            };
+            if result.is_err() {
+                // Feeds may read what is pending now.
+                log.notify();
             }
-        }
-        for log in written {
-            match log.sync(now, force) {
-                Ok(()) => {
-                    let receipts = log.publish();
-                    lock(&self.shared.bytes).insert(log.stream(), log.usage().bytes);
-                    for receipt in receipts {
-                        receipt(true);
-                    }
-                    log.notify();
-                }
-                Err(error) => result = Err(error),
-            }
-        }
-        if result.is_err() {
-            // Feeds may read what is pending now.
-            logs.iter().for_each(|log| log.notify());
-        }
-        result
+            (log, result)
+        };
+        written.into_iter().map(finish).collect()
     }
 
-    fn do_chores(&self, logs: &[Arc<Log>], now: Now, force: bool) -> io::Result<()> {
-        let mut result = Ok(());
-        for log in logs {
-            // A position on disk never speaks of a record that is not.
-            let kept = log.sync(now, true).and_then(|()| log.keep_house(now, force));
-            lock(&self.shared.bytes).insert(log.stream(), log.usage().bytes);
-            result = result.and(kept);
+    /// Completes receipts and wakes feeds.
+    fn show(&self, log: &Log) {
+        let receipts = log.publish();
+        lock(&self.shared.bytes).insert(log.stream(), log.usage().bytes);
+        for receipt in receipts {
+            receipt(true);
         }
-        if result.is_ok() {
-            result = lock(&self.reserve).restore(&*self.shared.fs);
-        }
-        result
+        log.notify();
+    }
+
+    fn do_chores(&self, log: &Log, now: Now, force: bool) -> io::Result<()> {
+        // A position on disk never speaks of a record that is not.
+        let kept = log.sync(now, true).and_then(|()| log.keep_house(now, force));
+        lock(&self.shared.bytes).insert(log.stream(), log.usage().bytes);
+        kept
     }
 
     fn degrade(&self, error: &io::Error, now: Now) {

@@ -1,0 +1,85 @@
+//! Several logs of one volume.
+
+use std::io;
+
+use super::hooked::{Change, HookedFs};
+use super::*;
+
+/// Two logs on a disk with a hook.
+struct Two {
+    _dir: TempDir,
+    fs: HookedFs,
+    volume: Arc<Volume>,
+    logs: [Arc<Log>; 2],
+    now: UnixNanos,
+}
+
+impl Two {
+    fn new(settings: Store) -> Self {
+        let (dir, fs) = (tempfile::tempdir().unwrap(), HookedFs::default());
+        let options = Options::default();
+        let path = dir.path().join("store");
+        let (volume, _) = Volume::open(Arc::new(fs.clone()), &path, options).unwrap();
+        let logs = ["first", "second"].map(|name| {
+            let log = volume.open_log(&ObjectKey::new("plant", name), settings).unwrap();
+            log.add_sink(&"a".into(), b"{}", Drain::InOrder).unwrap();
+            log.start_session("a");
+            log
+        });
+        let two = Self { _dir: dir, fs, volume, logs, now: 1_764_000_000 * SECOND };
+        two.volume.commit(two.now());
+        two
+    }
+
+    fn now(&self) -> Now {
+        Now { unix: self.now }
+    }
+
+    fn commit_later(&mut self, millis: i64) {
+        self.now += millis * 1_000_000;
+        self.volume.commit(self.now());
+    }
+
+    /// Appends to a log; what it answered, and whether its receipt says later that it stays.
+    fn append(&self, log: usize, samples: u64) -> (Appended, Arc<AtomicU64>) {
+        let done = Arc::new(AtomicU64::new(0));
+        let counter = done.clone();
+        let receipt: crate::Receipt = Box::new(move |stays| {
+            counter.store(if stays { 1 } else { 2 }, Ordering::SeqCst);
+        });
+        let stamp = Stamp { captured_at: self.now, gap_from: None };
+        let appended = self.logs[log].append(batch(0, samples, self.now), stamp, Some(receipt));
+        (appended, done)
+    }
+}
+
+/// Lets everything fail in the directory of this log.
+fn fail_in(log: &Log) -> impl Fn(Change, &Path) -> io::Result<()> + Send + Sync + 'static {
+    let dir = log.dir().to_owned();
+    move |_, path| {
+        let inside = path.starts_with(&dir);
+        if inside { Err(io::Error::other("a bad file")) } else { Ok(()) }
+    }
+}
+
+#[test]
+fn a_log_that_cannot_be_written_does_not_hold_the_others() {
+    let mut two = Two::new(settings());
+    two.fs.hook(fail_in(&two.logs[0]));
+    let (_, bad) = two.append(0, 3);
+    two.commit_later(1);
+    let state = |two: &Two| matches!(two.volume.state(), crate::VolumeState::Full);
+    assert!(!state(&two));
+    for _ in 0..5 {
+        // Long before the first log is tried again.
+        let (_, good) = two.append(1, 3);
+        two.commit_later(1);
+        assert_eq!(good.load(Ordering::SeqCst), 1);
+    }
+    assert_eq!((bad.load(Ordering::SeqCst), state(&two)), (0, false));
+    two.fs.unhook();
+    two.commit_later(1);
+    assert_eq!(bad.load(Ordering::SeqCst), 0, "it waits for its time");
+    two.commit_later(200);
+    assert_eq!((bad.load(Ordering::SeqCst), state(&two)), (1, true));
+}
