@@ -90,6 +90,7 @@ impl Log {
         if writer.doomed.is_empty() {
             return Ok(());
         }
+        writer.freed = true;
         while let Some(doomed) = writer.doomed.last() {
             let path = files::path(&self.dir, doomed.first.offset);
             let done = if doomed.damaged {

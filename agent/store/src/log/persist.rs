@@ -34,7 +34,16 @@ impl Log {
         if !is_due(writer.persisted_at, PAUSE, now) && !force {
             return Ok(());
         }
-        let writer = &mut *writer;
+        let kept = self.keep(&mut writer, now);
+        let freed = std::mem::take(&mut writer.freed);
+        drop(writer);
+        if freed {
+            self.changed();
+        }
+        kept
+    }
+
+    fn keep(&self, writer: &mut Writer, now: Now) -> io::Result<()> {
         self.measure_rate(now);
         {
             // Of a burst that is over only the usual part stays in memory.
@@ -122,6 +131,7 @@ impl Log {
             let Some(sink) = state.sinks.get_mut(&name) else { continue };
             match result {
                 Ok(()) => {
+                    writer.freed |= !gone.is_empty();
                     (sink.is_new, sink.is_amended) = (false, false);
                     sink.persisted_floor = floor;
                     sink.say_gone(&self.seal, &gone);

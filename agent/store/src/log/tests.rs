@@ -20,6 +20,7 @@ use crate::volume::{Options, Report, Volume};
 mod hooked;
 mod positions;
 mod several;
+mod waiting;
 
 const SECOND: UnixNanos = 1_000_000_000;
 

@@ -101,6 +101,8 @@ pub(super) struct Writer {
     pub(super) persisted_at: Option<UnixNanos>,
     /// Segments that are given up, to be removed when the cursors say so on disk.
     pub(super) doomed: Vec<Segment>,
+    /// Something went that feeds or devices may wait for since they were last told.
+    pub(super) freed: bool,
     /// Damaged segments kept for support, oldest first, with their bytes.
     pub(super) kept_aside: Vec<(PathBuf, u64)>,
 }
