@@ -213,8 +213,8 @@ impl State {
         }
     }
 
-    /// Whether a record of `frames` bytes finds room within the bound without anything giving
-    /// way. On the safe side: what a segment leaves unused at its end is counted as used.
+    /// Whether a record of `frames` bytes finds room within the bounds of log and volume without
+    /// anything giving way. On the safe side: what a segment leaves unused at its end is counted as used.
     pub(super) fn has_room_for(&self, frames: u64) -> bool {
         let size = segment::size_for(self.settings.max_bytes);
         let wanted = self.pending_frames + frames;
@@ -224,7 +224,8 @@ impl State {
         let longest = frames.max(self.longest_pending as u64) + HEAD_ROOM;
         let each = size.max(longest);
         let usable = (each - longest).max(longest - HEAD_ROOM);
-        let more = self.settings.max_bytes.saturating_sub(self.disk_bytes()) / each;
+        let bound = self.settings.max_bytes.min(self.share);
+        let more = bound.saturating_sub(self.disk_bytes()) / each;
         wanted.saturating_sub(self.room.saturating_sub(longest)) <= more * usable
     }
 

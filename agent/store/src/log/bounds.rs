@@ -24,7 +24,7 @@ impl Log {
                 let mut state = self.state();
                 let wanted = state.disk_bytes() + fresh + bytes;
                 let fits =
-                    wanted <= state.settings.max_bytes && self.shared.has_room(self.stream, wanted);
+                    wanted <= state.settings.max_bytes && wanted <= self.shared.share(self.stream);
                 let drops =
                     matches!(state.settings.overflow, Overflow::DropOldest | Overflow::Thin);
                 if fits || !drops {

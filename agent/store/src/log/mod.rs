@@ -122,6 +122,8 @@ struct State {
     other_bytes: u64,
     /// First offset of the segment that is being written again: nobody begins with it.
     thinning: Option<u64>,
+    /// Most bytes that the volume leaves to this log, as of the last commit.
+    share: u64,
     /// Bytes that the newest segment still takes.
     room: u64,
     sinks: BTreeMap<Arc<str>, SinkState>,
@@ -203,6 +205,13 @@ impl Log {
         if let Some(callback) = callback {
             callback();
         }
+    }
+
+    /// Most bytes that the other logs of the volume leave to this one. Policies that let the
+    /// oldest give way look at the volume when they need room; the others have to know before
+    /// they take a batch.
+    pub(crate) fn set_share(&self, bytes: u64) {
+        self.state().share = bytes;
     }
 
     /// Tells whoever waits for a record to look again.

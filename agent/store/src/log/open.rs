@@ -382,6 +382,7 @@ impl State {
             segments: VecDeque::new(),
             other_bytes: 0,
             thinning: None,
+            share: u64::MAX,
             room: 0,
             sinks: BTreeMap::new(),
             lost_cursors: BTreeMap::new(),

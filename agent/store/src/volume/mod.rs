@@ -165,11 +165,11 @@ impl Shared {
         }
     }
 
-    /// Whether the volume has room when this log takes so many bytes.
-    pub(crate) fn has_room(&self, stream: u32, bytes: u64) -> bool {
+    /// Most bytes that the volume has for this log beside the others.
+    pub(crate) fn share(&self, stream: u32) -> u64 {
         let others: u64 =
             lock(&self.bytes).iter().filter(|(s, _)| **s != stream).map(|(_, bytes)| bytes).sum();
-        others.saturating_add(bytes) <= *lock(&self.limit)
+        lock(&self.limit).saturating_sub(others)
     }
 }
 

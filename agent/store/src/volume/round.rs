@@ -50,6 +50,7 @@ impl Volume {
             *lock(&self.shared.limit) = space.total / 10 * 9;
         }
         let mut logs = self.all_logs();
+        logs.iter().for_each(|log| log.set_share(self.shared.share(log.stream())));
         logs.retain(|log| force || round.retries.is_due(Part::Log(log.stream()), now));
         let mut outcomes = self.write_all(logs, now, force);
         for (log, result) in &mut outcomes {

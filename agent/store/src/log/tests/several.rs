@@ -83,3 +83,24 @@ fn a_log_that_cannot_be_written_does_not_hold_the_others() {
     two.commit_later(200);
     assert_eq!((bad.load(Ordering::SeqCst), state(&two)), (1, true));
 }
+
+#[test]
+fn logs_that_refuse_what_is_new_leave_a_tenth_of_the_volume() {
+    for overflow in [Overflow::DropNewest, Overflow::Backpressure] {
+        let mut two = Two::new(Store { max_bytes: 4 << 20, overflow, ..settings() });
+        two.fs.set_total(1_000_000);
+        two.commit_later(1);
+        let mut refused = 0;
+        for _ in 0..500 {
+            for log in 0..2 {
+                let (appended, _) = two.append(log, 300);
+                refused += u64::from(!matches!(appended, Appended::Taken(_)));
+            }
+            two.commit_later(1);
+            let bytes: u64 = two.logs.iter().map(|log| log.usage().bytes).sum();
+            // Each may begin a segment of 64 KiB in the same commit.
+            assert!(bytes <= 900_000 + (64 << 10), "{bytes} bytes with {overflow:?}");
+        }
+        assert!(refused > 100, "{refused} with {overflow:?}");
+    }
+}
