@@ -19,6 +19,7 @@ pub use round::Committed;
 
 pub(crate) use identity::Identity;
 use reserve::Reserve;
+use retry::Part;
 use round::Round;
 
 use crate::error::{StoreError, Trouble};
@@ -281,9 +282,12 @@ impl Volume {
     /// There is no such log, or its files cannot be removed; what is left of them is a log
     /// without sinks at the next start.
     pub fn remove_log(&self, key: &ObjectKey) -> Result<Vec<(Arc<str>, Ledger)>, StoreError> {
+        // A commit that runs has the log still, and would write files that are to go.
+        let mut round = lock(&self.round);
         let removed = lock(&self.logs).remove(key);
         let log = removed.ok_or_else(|| StoreError::Unknown(format!("log of pipeline {key}")))?;
         lock(&self.shared.bytes).remove(&log.stream());
+        round.retries.forget(Part::Log(log.stream()));
         let ledgers = log.discard_all();
         log.remove_files().map_err(StoreError::io("remove", log.dir()))?;
         let dir = &self.shared.dir;

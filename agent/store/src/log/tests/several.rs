@@ -104,3 +104,33 @@ fn logs_that_refuse_what_is_new_leave_a_tenth_of_the_volume() {
         assert!(refused > 100, "{refused} with {overflow:?}");
     }
 }
+
+#[test]
+fn a_log_that_is_removed_during_a_commit_leaves_nothing() {
+    let two = Two::new(settings());
+    let limit = two.logs[1].shared.share(two.logs[1].stream());
+    let dir = two.logs[0].dir().to_owned();
+    let (volume, key) = (two.volume.clone(), two.logs[0].key().clone());
+    let removing = Arc::new(std::sync::Mutex::new(None));
+    let started = removing.clone();
+    let receipt: crate::Receipt = Box::new(move |_| {
+        let (done, is_done) = std::sync::mpsc::channel();
+        let remove = move || {
+            let removed = volume.remove_log(&key).map(|_| ());
+            let _ = done.send(());
+            removed
+        };
+        *started.lock().unwrap() = Some(std::thread::spawn(remove));
+        // It may end only when the commit has; when it does not wait for that, it ends soon.
+        let _ = is_done.recv_timeout(Duration::from_millis(200));
+    });
+    let stamp = Stamp { captured_at: two.now, gap_from: None };
+    two.logs[0].append(batch(0, 3, two.now), stamp, Some(receipt));
+    two.volume.commit(Now { unix: two.now + 2 * SECOND });
+    let thread = removing.lock().unwrap().take().unwrap();
+    thread.join().unwrap().unwrap();
+    assert!(!dir.exists());
+    assert_eq!(two.volume.state(), crate::VolumeState::Full);
+    let others = two.logs[1].shared.share(two.logs[1].stream());
+    assert!(others >= limit, "{others} of {limit} bytes: the log that is gone counts");
+}
