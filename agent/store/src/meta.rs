@@ -60,6 +60,13 @@ impl Meta {
         }
     }
 
+    /// The end of the newest gap, by a clock that is right now.
+    pub(crate) fn end_gap(&mut self, to: UnixNanos) {
+        if let Some(gap) = self.gaps.back_mut() {
+            gap.to = to.max(gap.from);
+        }
+    }
+
     pub(crate) fn add_correction(&mut self, correction: Correction) {
         self.corrections.push_back(correction);
         if self.corrections.len() > KEPT {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use lineside_core::{Batch, UnixNanos};
+use lineside_core::{Batch, TimeQuality, UnixNanos};
 use lineside_crds::model::Overflow;
 
 use super::{Log, State, segment};
@@ -168,6 +168,9 @@ impl Log {
         payload.extend_from_slice(&delta.to_le_bytes());
         state.push_mark(Kind::ClockCorrection, payload, now, None);
         state.meta.add_correction(Correction { era, delta });
+        if let Some((_, to)) = state.gap_to.take_if(|(of, _)| *of == era) {
+            state.meta.end_gap(to.saturating_add(delta));
+        }
         state.meta.era += 1;
         drop(state);
         self.shared.wake(Wanted::Something);
@@ -233,7 +236,10 @@ impl State {
     fn begin_after_open(&mut self, parts: &[Part], stamp: Stamp) {
         let Some(from) = self.gap_from.take() else { return };
         let first = parts.first().and_then(|p| p.batch.get(0)).map(|s| s.agent_time);
-        let to = first.unwrap_or(stamp.captured_at).max(from);
+        let first = first.unwrap_or(stamp.captured_at);
+        let unsynced = parts.first().is_some_and(|p| p.batch.time_quality == TimeQuality::Unsynced);
+        self.gap_to = unsynced.then_some((self.meta.era, first));
+        let to = first.max(from);
         self.meta.add_gap(Gap { from, to });
         let mut payload = from.to_le_bytes().to_vec();
         payload.extend_from_slice(&to.to_le_bytes());

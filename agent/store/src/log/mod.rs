@@ -138,6 +138,8 @@ struct State {
     gap_from: Option<UnixNanos>,
     /// A former process may have left a checkpoint that nobody took yet.
     former_checkpoint: bool,
+    /// Where the gap of this start ends by a clock that was not set, and the era of that clock.
+    gap_to: Option<(u32, UnixNanos)>,
     /// Samples taken since the process started.
     captured: u64,
     /// Samples per second, as of late.

@@ -158,7 +158,9 @@ pub(crate) fn recover(
     writer.litter.extend(tail.litter);
     meta.era += u32::from(!found.segments.is_empty());
     let mut state = State::new(meta, next);
-    state.gap_from = tail.gap_from;
+    // The last record may be of a clock that was not set, and what was wrong with it may be known.
+    let delta = tail.era.and_then(|era| state.meta.correction_of(era)).unwrap_or_default();
+    state.gap_from = tail.gap_from.map(|from| from.saturating_add(delta));
     state.segments = found.segments.into_iter().map(|(segment, _)| segment).collect();
     state.lost_cursors = lost_cursors;
     state.sinks = sinks;
@@ -270,7 +272,7 @@ impl Found {
                 }
             }
             if let Some(last) = ending.last {
-                tail.gap_from = Some(last.gap_from);
+                (tail.gap_from, tail.era) = (Some(last.gap_from), ending.era);
                 break;
             }
             // What is older was synced before this one was begun.
@@ -295,16 +297,21 @@ struct Tail {
     cut: Option<Cut>,
     litter: Vec<PathBuf>,
     gap_from: Option<UnixNanos>,
+    /// Of the clock that this is by, if it was not set.
+    era: Option<u32>,
     problems: Vec<String>,
 }
 
 /// Where the good frames of the newest segment end.
+#[derive(Default)]
 struct Ending {
     end: Place,
     position: u64,
     unsure_from: u64,
     /// The last record.
     last: Option<Header>,
+    /// Of its clock, if that was not set.
+    era: Option<u32>,
     damaged: bool,
 }
 
@@ -323,17 +330,21 @@ impl Ending {
         let mut committed = known;
         while let Some(spot) = scan.next()? {
             let kind = spot.found.header.kind;
-            let has_origin = |payload: &[u8]| {
-                kind != Kind::Batch
-                    || Encoded::new(payload).is_ok_and(|e| defined.contains(&e.preamble.definition))
+            let payload = scan.payload(&spot)?;
+            let batch = payload.filter(|_| kind == Kind::Batch).map(Encoded::new);
+            let known = |encoded: &Encoded<'_>| defined.contains(&encoded.preamble.definition);
+            let intact = match &batch {
+                Some(encoded) => encoded.as_ref().is_ok_and(known),
+                None => payload.is_some(),
             };
-            let intact = scan.payload(&spot)?.is_some_and(has_origin);
+            let era = batch.and_then(Result::ok).filter(Encoded::is_unsynced);
+            let era = era.map(|encoded| encoded.preamble.era);
             committed = committed.max(spot.found.header.committed_to);
-            spots.push((spot, intact));
+            spots.push((spot, intact, era));
         }
         let mut ending =
-            Self { end: first, position: 0, unsure_from: u64::MAX, last: None, damaged: false };
-        for (spot, intact) in spots {
+            Self { end: first, unsure_from: u64::MAX, ..Self::default() };
+        for (spot, intact, era) in spots {
             let header = spot.found.header;
             if header.kind == Kind::Head {
                 ending.position = spot.end();
@@ -355,7 +366,7 @@ impl Ending {
             let place = Place { offset: header.offset, number: header.number };
             ending.end = place.after(u64::from(header.samples));
             ending.position = spot.end();
-            ending.last = Some(header);
+            (ending.last, ending.era) = (Some(header), era);
         }
         ending.unsure_from = ending.unsure_from.min(ending.position);
         Ok(ending)
@@ -391,6 +402,7 @@ impl State {
             meta,
             gap_from: None,
             former_checkpoint: true,
+            gap_to: None,
             captured: 0,
             live_rate: 0,
             seen_at: 0,
