@@ -75,15 +75,15 @@ pub(super) fn changing(shown: Arc<Shown>) -> Router {
     let (to_retry, to_drop) = (shown.clone(), shown);
     let retry = async move |path: SinkPath, RawQuery(query): RawQuery| {
         change(&to_retry, path, query.as_deref(), |log, sink, which| {
-            let letters = log.retry_dead_letters(sink, which)?;
-            Ok(Changed { letters: Some(letters as u64), samples: None })
+            let done = log.retry_dead_letters(sink, which)?;
+            Ok(Changed { letters: Some(done.letters), samples: None, left: done.left })
         })
         .await
     };
     let drop = async move |path: SinkPath, RawQuery(query): RawQuery| {
         change(&to_drop, path, query.as_deref(), |log, sink, which| {
-            let samples = log.drop_dead_letters(sink, which)?;
-            Ok(Changed { letters: None, samples: Some(samples) })
+            let done = log.drop_dead_letters(sink, which)?;
+            Ok(Changed { letters: None, samples: Some(done.samples), left: done.left })
         })
         .await
     };

@@ -334,6 +334,9 @@ pub struct Changed {
     /// Samples that are given up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub samples: Option<u64>,
+    /// Letters for which there was no room; ask again for them.
+    #[serde(default)]
+    pub left: u64,
 }
 
 /// One line of `/api/v1/tap`; which members there are depends on `stage`.

@@ -176,6 +176,9 @@ fn change(chosen: &Chosen, what: &str) -> Result<Exit, local::Stop> {
                     writeln!(out, "{} samples are given up", samples.unwrap_or_default())?
                 }
             }
+            if changed.left > 0 {
+                writeln!(out, "{} letters are left; ask again for them", changed.left)?;
+            }
         }
     }
     Ok(Exit::Ok)

@@ -33,6 +33,8 @@ pub use entry::Receipt;
 pub use error::{StoreError, Trouble};
 pub use inspect::{Dump, Dumped, Finding, Payload, dump, verify};
 pub use ledger::{DropReason, Ledger};
-pub use log::{Appended, Checkpoint, DeadLetter, Log, Now, Reading, SinkInfo, Stamp, Take, Usage};
+pub use log::{
+    Appended, Checkpoint, DeadLetter, Handled, Log, Now, Reading, SinkInfo, Stamp, Take, Usage,
+};
 pub use meta::Gap;
 pub use volume::{Committed, Committer, LogInfo, Options, Report, Volume, VolumeState, spawn};

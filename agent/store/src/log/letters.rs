@@ -11,6 +11,7 @@ use lineside_core::{Batch, UnixNanos};
 
 use super::session::SinkState;
 use super::{Log, files};
+use crate::cursor::MAX_GONE;
 use crate::error::StoreError;
 use crate::frame::{Kind, Seal};
 use crate::fs::{Fs, Open};
@@ -48,6 +49,17 @@ pub struct DeadLetter {
     pub failed_at: UnixNanos,
     /// The samples.
     pub batch: Arc<Batch>,
+}
+
+/// What was done with letters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Handled {
+    /// Letters that are on their way again, or gone.
+    pub letters: u64,
+    /// Samples that they have.
+    pub samples: u64,
+    /// Letters for which there was no room: ask again.
+    pub left: u64,
 }
 
 /// A letter as it is known in memory.
@@ -293,21 +305,33 @@ impl SinkState {
         self.dirty = true;
     }
 
-    /// Queues a letter to be sent again if it is wanted, is not yet and there is room.
-    fn retry_letter(&mut self, letter: &DeadLetter, which: Option<&[Key]>) -> bool {
+    /// Letters that are wanted and not on their way.
+    fn letters_to_retry(&self, which: Option<&[Key]>) -> Vec<(Key, Kept)> {
+        let kept = self.letters.kept.iter();
+        let wanted = kept.filter(|(key, kept)| {
+            kept.counted && is_wanted(which, key) && !self.is_under_way(**key)
+        });
+        wanted.map(|(key, kept)| (*key, *kept)).collect()
+    }
+
+    fn is_under_way(&self, key: Key) -> bool {
+        self.letters.retried.iter().any(|r| r.key == key)
+            || self.handed.get(&key.0).is_some_and(|h| h.letter == Some(key))
+    }
+
+    /// Queues a letter to be sent again, if it is still there and there is room.
+    fn retry_letter(&mut self, letter: DeadLetter) -> bool {
         let key = (letter.id.offset, letter.id.part);
-        let letters = &mut self.letters;
-        let wanted = which.is_none_or(|which| which.contains(&key));
-        let waits = letters.retried.iter().any(|r| r.key == key);
-        let under_way = self.handed.get(&key.0).is_some_and(|h| h.letter == Some(key));
-        let room = letters.retried.len() < MOST_RETRIED;
-        let Some(kept) = letters.kept.get(&key) else { return false };
-        if wanted && room && !waits && !under_way {
-            let (place, batch) = (kept.place, letter.batch.clone());
-            letters.retried.push_back(Retried { key, place, batch });
-            return true;
-        }
-        false
+        let room = self.letters.retried.len() < MOST_RETRIED && !self.is_under_way(key);
+        let Some(kept) = self.letters.kept.get(&key).filter(|_| room) else { return false };
+        let (place, batch) = (kept.place, letter.batch);
+        self.letters.retried.push_back(Retried { key, place, batch });
+        true
+    }
+
+    /// Letters that the cursor has to say are gone, or may have to.
+    pub(super) fn letters_that_may_go(&self) -> usize {
+        self.cursor.gone.len() + self.handed.values().filter(|h| h.letter.is_some()).count()
     }
 
     fn drop_letter(&mut self, key: Key) -> u64 {
@@ -342,6 +366,10 @@ impl Limits {
     }
 }
 
+fn is_wanted(which: Option<&[Key]>, key: &Key) -> bool {
+    which.is_none_or(|which| which.contains(key))
+}
+
 /// The samples of a batch with these indices.
 fn chosen(batch: &Arc<Batch>, samples: &[u32]) -> Batch {
     let mut wanted = vec![false; batch.len()];
@@ -366,19 +394,26 @@ impl Log {
         after: Option<(u64, Option<u32>)>,
         most: usize,
     ) -> Result<Vec<DeadLetter>, StoreError> {
+        let chosen = |sink: &SinkState| {
+            let kept = sink.letters.kept.iter();
+            let kept = kept.filter(|(key, kept)| kept.counted && after.is_none_or(|a| **key > a));
+            kept.take(most).map(|(key, kept)| (*key, *kept)).collect()
+        };
+        self.read_letters(sink, chosen).map(|(_, letters)| letters)
+    }
+
+    /// Reads the letters that are chosen, and tells the number of their sink.
+    fn read_letters(
+        &self,
+        sink: &str,
+        choose: impl FnOnce(&SinkState) -> Vec<(Key, Kept)>,
+    ) -> Result<(u32, Vec<DeadLetter>), StoreError> {
         let (number, kept, queued, written) = {
             let state = self.state();
             let sink = state.sinks.get(sink).ok_or_else(|| unknown(sink))?;
             let letters = &sink.letters;
-            let kept: Vec<(Key, Kept)> = letters
-                .kept
-                .iter()
-                .filter(|(key, kept)| kept.counted && after.is_none_or(|after| **key > after))
-                .take(most)
-                .map(|(key, kept)| (*key, *kept))
-                .collect();
             let written = letters.end - letters.queued.len() as u64;
-            (sink.number, kept, letters.queued.clone(), written)
+            (sink.number, choose(sink), letters.queued.clone(), written)
         };
         let path = files::dead_path(&self.dir, number);
         let mut found = Vec::new();
@@ -396,7 +431,7 @@ impl Log {
             };
             found.extend(self.open_letter(key, &frame));
         }
-        Ok(found)
+        Ok((number, found))
     }
 
     fn open_letter(&self, key: Key, frame: &[u8]) -> Option<DeadLetter> {
@@ -415,8 +450,8 @@ impl Log {
         (ours && found.holds(payload, &self.seal)).then_some(letter)
     }
 
-    /// Hands letters to their sink again, before anything else: those named, or all. Gives how
-    /// many; there is room for some at a time, and who wants more asks again.
+    /// Hands letters to their sink again, before anything else: those named, or all. There is room
+    /// for some at a time: who wants more asks again when these have an answer.
     ///
     /// # Errors
     /// There is no such sink, or its file cannot be read.
@@ -424,19 +459,32 @@ impl Log {
         &self,
         sink: &str,
         which: Option<&[(u64, Option<u32>)]>,
-    ) -> Result<usize, StoreError> {
-        let letters = self.dead_letters(sink, None, usize::MAX)?;
-        let count = {
+    ) -> Result<Handled, StoreError> {
+        let mut handled = Handled::default();
+        let (number, letters) = self.read_letters(sink, |sink| {
+            let mut chosen = sink.letters_to_retry(which);
+            let room = MOST_RETRIED.saturating_sub(sink.letters.retried.len());
+            handled.left = chosen.len().saturating_sub(room) as u64;
+            chosen.truncate(room);
+            chosen
+        })?;
+        {
             let mut state = self.state();
-            let sink = state.sinks.get_mut(sink).ok_or_else(|| unknown(sink))?;
-            letters.into_iter().filter(|letter| sink.retry_letter(letter, which)).count()
-        };
+            let sink = state.sink_numbered(sink, number).ok_or_else(|| unknown(sink))?;
+            for letter in letters {
+                let samples = letter.batch.len() as u64;
+                if sink.retry_letter(letter) {
+                    handled.letters += 1;
+                    handled.samples += samples;
+                }
+            }
+        }
         self.changed();
-        Ok(count)
+        Ok(handled)
     }
 
-    /// Gives up letters: those named, or all; how many samples they had. They are counted as
-    /// discarded. Some at a time: who wants more asks again after a second.
+    /// Gives up letters: those named, or all. They are counted as discarded. Some at a time: who
+    /// wants more asks again after a second.
     ///
     /// # Errors
     /// There is no such sink.
@@ -444,21 +492,20 @@ impl Log {
         &self,
         sink: &str,
         which: Option<&[(u64, Option<u32>)]>,
-    ) -> Result<u64, StoreError> {
+    ) -> Result<Handled, StoreError> {
         let mut state = self.state();
         let sink = state.sinks.get_mut(sink).ok_or_else(|| unknown(sink))?;
-        let keys: Vec<Key> = sink
-            .letters
-            .kept
-            .iter()
-            .filter(|(key, kept)| kept.counted && which.is_none_or(|which| which.contains(key)))
-            .map(|(key, _)| *key)
-            .take(crate::cursor::MAX_GONE.saturating_sub(sink.cursor.gone.len()))
-            .collect();
+        let kept = sink.letters.kept.iter();
+        let kept = kept.filter(|(key, kept)| kept.counted && is_wanted(which, key));
+        let mut keys: Vec<Key> = kept.map(|(key, _)| *key).collect();
+        let room = MAX_GONE.saturating_sub(sink.letters_that_may_go());
+        let left = keys.len().saturating_sub(room) as u64;
+        keys.truncate(room);
+        let letters = keys.len() as u64;
         let samples = keys.into_iter().map(|key| sink.drop_letter(key)).sum();
         drop(state);
         self.shared.wake(Wanted::Something);
-        Ok(samples)
+        Ok(Handled { letters, samples, left })
     }
 
     /// Writes the letters that wait for it to the file of a sink and syncs it.

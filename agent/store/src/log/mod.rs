@@ -36,7 +36,7 @@ use lineside_crds::model::{ObjectKey, Store};
 pub use append::{Appended, Stamp};
 pub use checkpoint::Checkpoint;
 pub use feed::Take;
-pub use letters::DeadLetter;
+pub use letters::{DeadLetter, Handled};
 pub use reading::Reading;
 
 pub use sinks::SinkInfo;
@@ -154,6 +154,11 @@ impl State {
     fn disk_bytes(&self) -> u64 {
         let letters: u64 = self.sinks.values().map(|s| s.letters.bytes()).sum();
         self.other_bytes + letters + self.segments.iter().map(|s| s.bytes).sum::<u64>()
+    }
+
+    /// The sink of this name, unless it was given up and is another one now.
+    fn sink_numbered(&mut self, name: &str, number: u32) -> Option<&mut SinkState> {
+        self.sinks.get_mut(name).filter(|sink| sink.number == number)
     }
 
     /// The place where what segment `index` holds ends.

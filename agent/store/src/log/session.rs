@@ -184,6 +184,9 @@ impl SinkState {
 
     /// The next dead letter to send again.
     pub(super) fn next_retried(&mut self) -> Option<Retried> {
+        if self.letters.retried.is_empty() || self.letters_that_may_go() >= MAX_GONE {
+            return None;
+        }
         let handed = &self.handed;
         let free = |r: &Retried| !handed.contains_key(&r.key.0);
         let index = self.letters.retried.iter().position(free)?;

@@ -1,5 +1,5 @@
-//! The machine's file system with a hook before whatever changes something: it can fail, wait or
-//! panic there.
+//! The machine's file system with a hook before what reads or changes something: it can fail, wait
+//! or panic there.
 
 use std::ffi::OsString;
 use std::io;
@@ -14,6 +14,7 @@ type Hook = Arc<dyn Fn(Change, &Path) -> io::Result<()> + Send + Sync>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
     Create,
+    Read,
     Write,
     Sync,
     Rename,
@@ -112,6 +113,7 @@ struct HookedFile {
 
 impl File for HookedFile {
     fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+        self.shared.about_to(Change::Read, &self.path)?;
         self.file.read_at(buffer, at)
     }
 

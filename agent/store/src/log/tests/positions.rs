@@ -76,6 +76,6 @@ fn letters_of_a_lost_position_are_kept_and_counted_once() {
         bench.chores();
         bench.kill(&["a"]);
     }
-    assert_eq!(bench.log.drop_dead_letters("a", None).unwrap(), 4);
+    assert_eq!(bench.log.drop_dead_letters("a", None).unwrap().samples, 4);
     assert_eq!((dead(&bench), bench.ledger("a").dead_lettered), (0, 0));
 }
