@@ -538,7 +538,7 @@ impl Log {
             fs.sync_dir(&self.dir)?;
         }
         let mut state = self.state();
-        if let Some(sink) = state.sinks.get_mut(sink) {
+        if let Some(sink) = state.sink_numbered(sink, number) {
             sink.letters.queued.drain(..written);
             sink.letters.exists = true;
         }
@@ -550,7 +550,9 @@ impl Log {
     fn compact_letters(&self, number: u32, sink: &Arc<str>) -> io::Result<()> {
         let kept: Vec<(Key, Kept)> = {
             let state = self.state();
-            let Some(sink) = state.sinks.get(sink) else { return Ok(()) };
+            let Some(sink) = state.sinks.get(sink).filter(|s| s.number == number) else {
+                return Ok(());
+            };
             let letters = &sink.letters;
             // The cursor on disk must not speak of letters that it would bring back.
             if letters.end < SMALL_FILE
@@ -584,7 +586,7 @@ impl Log {
         fs.rename(temporary, &path)?;
         fs.sync_dir(&self.dir)?;
         let mut state = self.state();
-        if let Some(sink) = state.sinks.get_mut(sink) {
+        if let Some(sink) = state.sink_numbered(sink, number) {
             let letters = &mut sink.letters;
             let before = letters.end - letters.queued.len() as u64;
             // What was queued meanwhile follows.

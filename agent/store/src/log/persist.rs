@@ -128,7 +128,11 @@ impl Log {
                 self.write_slot(writer, number, &body)
             };
             let mut state = self.state();
-            let Some(sink) = state.sinks.get_mut(&name) else { continue };
+            // It may have been given up meanwhile, and there may be another one of its name.
+            let Some(sink) = state.sink_numbered(&name, number) else {
+                result?;
+                continue;
+            };
             match result {
                 Ok(()) => {
                     writer.freed |= !gone.is_empty();

@@ -58,6 +58,7 @@ impl Part {
 pub struct Reading {
     log: Arc<Log>,
     sink: Arc<str>,
+    number: u32,
     session: u64,
     round: u64,
     which: Which,
@@ -110,7 +111,8 @@ impl Log {
             end = newer.place;
         }
         let sink = state.sinks.get_mut(name)?;
-        let (session, round, name) = (sink.session, sink.round, sink.cursor.name.clone());
+        let (number, name) = (sink.number, sink.cursor.name.clone());
+        let (session, round) = (sink.session, sink.round);
         let head = sink.head(which)?;
         head.reading = true;
         let resume = head.resume.filter(|r| r.offset <= from);
@@ -124,6 +126,7 @@ impl Log {
         Some(Reading {
             log,
             sink: name,
+            number,
             session,
             round,
             which,
@@ -151,7 +154,7 @@ impl Reading {
                 }
             }
         }
-        if let Some(sink) = state_ref.sinks.get_mut(&self.sink)
+        if let Some(sink) = state_ref.sink_numbered(&self.sink, self.number)
             && (sink.session, sink.round) == (self.session, self.round)
             && let Some(head) = sink.head(self.which)
         {

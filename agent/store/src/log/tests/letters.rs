@@ -60,3 +60,33 @@ fn a_letter_is_sent_again_without_reading_the_others() {
     assert_eq!((done.letters, done.left), (1, 0));
     assert_eq!(bench.take("a").unwrap().id.offset, offsets[1]);
 }
+
+#[test]
+fn a_sink_that_is_made_again_while_letters_are_written_has_none_of_them() {
+    let fs = HookedFs::default();
+    let mut bench = Bench::on(fs.clone(), settings());
+    bench.add("a", Drain::InOrder);
+    bench.commit();
+    bench.append(1);
+    bench.commit();
+    let record = bench.take("a").unwrap();
+    bench.log.settle("a", record.id.offset, &refused(&[0], None));
+    let log = Arc::downgrade(&bench.log);
+    fs.hook(move |change, path| {
+        let letters = path.extension().is_some_and(|e| e == "dead");
+        if let Some(log) = log.upgrade().filter(|_| change == Change::Sync && letters) {
+            log.discard_sink("a");
+            log.add_sink(&"a".into(), b"{}", Drain::InOrder).unwrap();
+        }
+        Ok(())
+    });
+    bench.chores();
+    fs.unhook();
+    assert!(bench.log.dead_letters("a", None, 9).unwrap().is_empty());
+    bench.chores();
+    bench.kill(&["a"]);
+    assert_eq!(bench.ledger("a"), Ledger::default());
+    bench.append(1);
+    bench.commit();
+    assert_eq!(bench.deliver_all("a"), [1]);
+}
