@@ -221,6 +221,11 @@ impl Log {
         self.state().share = bytes;
     }
 
+    /// Nothing is written any more: what is pending may be read from memory.
+    pub(crate) fn write_no_more(&self) {
+        self.state().degraded = true;
+    }
+
     /// Tells whoever waits for a record to look again.
     pub(crate) fn notify(&self) {
         self.changed();

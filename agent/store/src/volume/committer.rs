@@ -26,6 +26,7 @@ pub fn spawn(volume: Arc<Volume>) -> io::Result<Committer> {
     let stop = Arc::new(AtomicBool::new(false));
     let (own, flag) = (volume.clone(), stop.clone());
     let run = move || {
+        let _watch = Watch(own.clone());
         while !flag.load(Ordering::Acquire) {
             let next = own.commit(now()).next;
             own.wait(next, &flag);
@@ -37,6 +38,18 @@ pub fn spawn(volume: Arc<Volume>) -> io::Result<Committer> {
 
 fn now() -> Now {
     Now { unix: SystemClock.now() }
+}
+
+/// Tells when the thread panics. What it was writing is half done, so nothing is written after it
+/// until the store is opened anew.
+struct Watch(Arc<Volume>);
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.fall(now());
+        }
+    }
 }
 
 impl Volume {
@@ -66,7 +79,7 @@ impl Drop for Committer {
             self.volume.shared.woken.notify_all();
         }
         if let Some(thread) = self.thread.take() {
-            // One that panicked has said so itself; the logs are closed all the same.
+            // One that panicked has left the volume degraded, and closing it does nothing.
             let _ = thread.join();
         }
         self.volume.close(now());

@@ -8,6 +8,7 @@ mod round;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -70,7 +71,7 @@ pub enum VolumeState {
     /// It does.
     Full,
     /// It does not: the newest records are in memory alone until this ends, which it does by
-    /// itself.
+    /// itself, unless the message says otherwise.
     Degraded {
         /// The kind of trouble.
         trouble: Trouble,
@@ -180,6 +181,8 @@ pub struct Volume {
     logs: Mutex<BTreeMap<ObjectKey, Arc<Log>>>,
     identity: Mutex<Identity>,
     state: Mutex<VolumeState>,
+    /// A commit panicked.
+    fallen: AtomicBool,
     round: Mutex<Round>,
     reserve: Mutex<Reserve>,
     /// Held as long as the volume is.
@@ -224,6 +227,7 @@ impl Volume {
             logs: Mutex::new(logs),
             identity: Mutex::new(identity),
             state: Mutex::new(VolumeState::Full),
+            fallen: AtomicBool::new(false),
             round: Mutex::new(Round::default()),
             reserve: Mutex::new(reserve),
             _lock: lock,

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use lineside_core::UnixNanos;
@@ -41,6 +42,9 @@ impl Volume {
 
     fn run(&self, now: Now, force: bool) -> Committed {
         let mut round = lock(&self.round);
+        if self.fallen.load(Ordering::Acquire) {
+            return Committed { next: CHORES };
+        }
         *lock(&self.shared.wanted) = Wanted::Nothing;
         let chores = due(round.chores_at, now) || force;
         if chores {
@@ -136,10 +140,25 @@ impl Volume {
         *state = VolumeState::Degraded { trouble, message: error.to_string(), since };
     }
 
+    /// Ends all writing: a commit panicked, and what it was about to do is not known. Records stay
+    /// in memory as with a disk that fails, and what was committed is there at the next start.
+    pub(super) fn fall(&self, now: Now) {
+        self.fallen.store(true, Ordering::Release);
+        let what = "writing has panicked, which is a bug; it goes on when the agent is started anew";
+        self.degrade(&io::Error::other(what), now);
+        for log in self.all_logs() {
+            log.write_no_more();
+            log.notify();
+        }
+    }
+
     /// Writes all that is left and says in every log that it was closed. What cannot be written
     /// is as after a kill.
     pub fn close(&self, now: Now) {
         self.run(now, true);
+        if self.fallen.load(Ordering::Acquire) {
+            return;
+        }
         for log in self.all_logs() {
             // Without the mark the next start takes it for a kill, which costs nothing.
             let _ = log.mark_closed();

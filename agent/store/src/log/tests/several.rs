@@ -134,3 +134,38 @@ fn a_log_that_is_removed_during_a_commit_leaves_nothing() {
     let others = two.logs[1].shared.share(two.logs[1].stream());
     assert!(others >= limit, "{others} of {limit} bytes: the log that is gone counts");
 }
+
+#[test]
+fn a_commit_that_panics_leaves_the_volume_degraded_and_what_was_committed() {
+    let mut two = Two::new(settings());
+    let (_, before) = two.append(0, 3);
+    two.commit_later(1);
+    assert_eq!(before.load(Ordering::SeqCst), 1);
+    two.fs.hook(|change, path| {
+        let segment = path.extension().is_some_and(|e| e == "seg");
+        assert!(change != Change::Sync || !segment, "this is the bug");
+        Ok(())
+    });
+    let committer = crate::spawn(two.volume.clone()).unwrap();
+    let (_, after) = two.append(0, 4);
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    let message = loop {
+        if let crate::VolumeState::Degraded { message, .. } = two.volume.state() {
+            break message;
+        }
+        assert!(std::time::Instant::now() < deadline, "the thread ends in silence");
+        std::thread::yield_now();
+    };
+    assert!(message.contains("panicked"), "{message}");
+    two.fs.unhook();
+    drop(committer);
+    two.volume.commit(two.now());
+    assert_eq!(after.load(Ordering::SeqCst), 0, "nobody knows whether it is on disk");
+    let Two { _dir: dir, fs, volume, logs, .. } = two;
+    let key = logs[0].key().clone();
+    drop((volume, logs));
+    let options = Options::default();
+    let (volume, _) = Volume::open(Arc::new(fs), &dir.path().join("store"), options).unwrap();
+    let log = volume.open_log(&key, settings()).unwrap();
+    assert!(log.ledgers()[0].1.buffered >= 3);
+}
