@@ -73,6 +73,7 @@ pub struct Reading {
     /// Has the clock corrections.
     meta: Box<Meta>,
     now: UnixNanos,
+    has_ended: bool,
 }
 
 /// What was read.
@@ -137,17 +138,24 @@ impl Log {
             lenient,
             meta,
             now,
+            has_ended: false,
         })
     }
 }
 
 impl Reading {
     /// Reads, and gives what was read to the sink's head. Then the feed is called to go on.
-    pub fn run(self) {
+    pub fn run(mut self) {
         let result = self.read();
+        self.end(Some(result));
+    }
+
+    /// The head waits no more, whatever was read.
+    fn end(&mut self, result: Option<io::Result<Read>>) {
+        self.has_ended = true;
         let mut state = self.log.state();
         let state_ref = &mut *state;
-        if let Ok(read) = &result {
+        if let Some(Ok(read)) = &result {
             for first in &read.damaged {
                 if let Some(s) = state_ref.segments.iter_mut().find(|s| s.first.offset == *first) {
                     s.damaged = true;
@@ -160,14 +168,15 @@ impl Reading {
         {
             head.reading = false;
             match result {
-                Ok(read) => {
+                Some(Ok(read)) => {
                     head.ahead.extend(read.entries);
                     (head.resume, head.failed, head.not_before) = (read.resume, 0, None);
                 }
-                Err(_) => {
+                Some(Err(_)) => {
                     head.failed += 1;
                     head.not_before = Some(self.now.saturating_add(RETRY));
                 }
+                None => {}
             }
         }
         drop(state);
@@ -258,6 +267,15 @@ impl Reading {
         origins: &mut Origins<'_>,
     ) -> Option<Entry> {
         decode_entry(spot, payload, Some(&self.meta), |id| origins.get(id, part.generation))
+    }
+}
+
+impl Drop for Reading {
+    /// One that nobody runs must not leave its head waiting.
+    fn drop(&mut self) {
+        if !self.has_ended {
+            self.end(None);
+        }
     }
 }
 

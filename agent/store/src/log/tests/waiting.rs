@@ -49,3 +49,17 @@ fn a_sink_that_waits_is_told_when_letters_that_are_gone_are_noted() {
     assert!(calls.load(Ordering::SeqCst) > 0);
     assert!(bench.take("a").is_some());
 }
+
+#[test]
+fn a_reading_that_nobody_runs_leaves_the_sink_where_it_was() {
+    let mut bench = Bench::with_sinks(settings(), &["a"]);
+    bench.append(1);
+    bench.commit();
+    bench.kill(&["a"]);
+    let Take::Read(reading) = bench.log.take("a", bench.now()) else { panic!("not on disk") };
+    assert!(matches!(bench.log.take("a", bench.now()), Take::Wait));
+    let calls = count_calls(&bench, |_| true);
+    drop(reading);
+    assert_eq!(calls.load(Ordering::SeqCst), 1);
+    assert_eq!(bench.deliver_all("a"), [0]);
+}
