@@ -308,7 +308,7 @@ impl State {
         }
         let end = self.next;
         for sink in self.sinks.values_mut() {
-            sink.drop_part(start, end, reason);
+            sink.drop_unwritten(start, end, reason);
         }
     }
 
@@ -337,7 +337,7 @@ impl State {
             freed += before.saturating_sub(pending.entry.bytes);
             self.pending_frames = self.pending_frames + pending.frame_bytes() as u64 - frame;
             for sink in self.sinks.values_mut() {
-                sink.drop_part(start, end, DropReason::StoreFull);
+                sink.drop_unwritten(start, end, DropReason::StoreFull);
             }
         }
         self.pending_bytes = self.pending_bytes.saturating_sub(freed);

@@ -241,7 +241,7 @@ impl SinkState {
             }
         }
         self.cursor.count_dropped(DropReason::Rejected, left);
-        self.forget_uncounted(place.offset);
+        self.forget_uncounted(seal, place.offset);
     }
 
     fn keep_letter(
@@ -276,7 +276,7 @@ impl SinkState {
     }
 
     /// Letters of a record that were written before a kill, and the record was not refused again.
-    pub(super) fn forget_uncounted(&mut self, offset: u64) {
+    fn forget_uncounted(&mut self, seal: &Seal, offset: u64) {
         let keys: Vec<Key> = self
             .letters
             .kept
@@ -285,8 +285,7 @@ impl SinkState {
             .map(|(key, _)| *key)
             .collect();
         for key in keys {
-            self.letters.forget(key);
-            self.cursor.gone.push(key);
+            self.drop_uncounted(seal, key);
         }
     }
 

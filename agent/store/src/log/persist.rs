@@ -13,7 +13,7 @@ use super::{Log, Now};
 use crate::cursor::Cursor;
 use crate::frame::{Kind, Seal};
 use crate::fs::{File, Fs, Open};
-use crate::sealed::{self, SLOT};
+use crate::sealed::{self, MAX_BODY, SLOT};
 
 /// Between two writes of cursors.
 const PAUSE: i64 = 1_000_000_000;
@@ -151,6 +151,7 @@ impl Log {
     fn create_cursor(&self, writer: &mut Writer, number: u32, body: &[u8]) -> io::Result<()> {
         let path = files::cursor_path(&self.dir, number);
         let temporary = temporary(&path);
+        let slot = self.slot(1, body)?;
         let fs = &*self.shared.fs;
         match fs.remove(&temporary) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -158,12 +159,21 @@ impl Log {
         }
         let file = fs.open(&temporary, Open::CreateNew)?;
         file.allocate(2 * SLOT as u64)?;
-        file.write_at(&sealed::encode(&self.seal, 1, body), SLOT as u64)?;
+        file.write_at(&slot, SLOT as u64)?;
         file.sync_data()?;
         fs.rename(&temporary, &path)?;
         fs.sync_dir(&self.dir)?;
         writer.cursors.insert(number, CursorFile { file, sequence: 1, unsure: false });
         Ok(())
+    }
+
+    /// What is written to a slot. One that does not fit would damage the other.
+    fn slot(&self, sequence: u64, body: &[u8]) -> io::Result<Vec<u8>> {
+        if body.len() > MAX_BODY {
+            let what = format!("a position of {} bytes does not fit its slot", body.len());
+            return Err(io::Error::other(what));
+        }
+        Ok(sealed::encode(&self.seal, sequence, body))
     }
 
     fn write_slot(&self, writer: &mut Writer, number: u32, body: &[u8]) -> io::Result<()> {
@@ -180,7 +190,7 @@ impl Log {
         }
         // After a failure the same slot is written again: the other one is the good one.
         let next = cursor.sequence + 1;
-        cursor.file.write_at(&sealed::encode(&self.seal, next, body), slot(next))?;
+        cursor.file.write_at(&self.slot(next, body)?, slot(next))?;
         cursor.file.sync_data()?;
         cursor.sequence = next;
         Ok(())

@@ -148,6 +148,17 @@ impl SinkState {
         self.cursor.drop_part(start, end, reason)
     }
 
+    /// Gives up what was dropped before it was written. Each such part may be a range of its own in
+    /// the cursor; when there are many, the sink counts it when it comes to the mark that stands
+    /// for it.
+    pub(super) fn drop_unwritten(&mut self, start: Place, end: Place, reason: DropReason) {
+        let settled = &self.cursor.settled;
+        let touches = start.offset.checked_sub(1).is_some_and(|before| settled.contains(before));
+        if touches || settled.ranges().len() < MAX_RANGES / 2 {
+            self.drop_part(start, end, reason);
+        }
+    }
+
     /// Whether it has settled all of a segment, or was never handed anything of it.
     pub(super) fn has_all_or_nothing(&self, segment: &Segment, end: Place) -> bool {
         let settled = &self.cursor.settled;

@@ -79,3 +79,48 @@ fn letters_of_a_lost_position_are_kept_and_counted_once() {
     assert_eq!(bench.log.drop_dead_letters("a", None).unwrap().samples, 4);
     assert_eq!((dead(&bench), bench.ledger("a").dead_lettered), (0, 0));
 }
+
+#[test]
+fn what_is_dropped_between_records_does_not_outgrow_a_position() {
+    let newest = Store { overflow: Overflow::DropNewest, ..settings() };
+    let mut bench = Bench::with_sinks(newest, &["a"]);
+    for n in 0..3000 {
+        bench.append(1);
+        bench.log.refuse(1, bench.now);
+        if n % 500 == 0 {
+            bench.chores();
+        }
+    }
+    bench.chores();
+    assert_eq!(bench.volume.state(), crate::VolumeState::Full);
+    let ranges = bench.log.state().sinks["a"].cursor.settled.ranges().len();
+    assert!(ranges <= crate::cursor::MAX_RANGES, "{ranges}");
+    bench.kill(&["a"]);
+    assert_eq!(bench.deliver_all("a").len(), 3000);
+    assert_eq!(bench.dropped("a", DropReason::StoreFull), 2999, "the last mark was never written");
+}
+
+#[test]
+fn a_position_that_does_not_fit_its_slot_is_refused_and_the_one_before_stays() {
+    let mut bench = Bench::with_sinks(settings(), &["a"]);
+    bench.append(1);
+    bench.commit();
+    assert_eq!(bench.deliver_all("a"), [0]);
+    bench.chores();
+    {
+        let mut state = bench.log.state();
+        let cursor = &mut state.sinks.get_mut("a").unwrap().cursor;
+        let far = |n: u64| Place { offset: n << 40, number: n << 40 };
+        for n in 1..5000 {
+            let samples = cursor.settle(far(2 * n), far(2 * n + 1));
+            cursor.count_dropped(DropReason::Corrupt, samples);
+        }
+        assert!(cursor.encode().len() > crate::sealed::MAX_BODY);
+        state.sinks.get_mut("a").unwrap().dirty = true;
+    }
+    bench.chores();
+    assert!(matches!(bench.volume.state(), crate::VolumeState::Degraded { .. }));
+    bench.kill(&["a"]);
+    assert!(bench.report.entries.is_empty(), "{:?}", bench.report);
+    assert_eq!(bench.ledger("a").delivered, 1);
+}
