@@ -1,5 +1,6 @@
 //! Looking at a store from outside, for support: nothing is written and no lock is taken, so it
-//! works beside a running agent. What an agent has begun to write and not committed is left out.
+//! works beside a running agent. What an agent is writing at that moment may be there in part, and
+//! may not be committed.
 
 mod dump;
 #[cfg(test)]

@@ -65,8 +65,10 @@ impl Part {
 }
 
 impl Log {
-    /// Takes a batch. The receipt is called once, not under a lock: with `true` when the batch
-    /// is on disk, with `false` when it was given up before.
+    /// Takes a batch. The receipt is called at most once: with `true` when the batch is on disk (or
+    /// when every sink has it from memory), with `false` when it was given up before. It is not
+    /// called after [`Appended::Full`], nor when the log ends with the batch still in memory. What
+    /// is said of [`Log::on_change`] goes for it, too.
     pub fn append(&self, batch: Arc<Batch>, stamp: Stamp, receipt: Option<Receipt>) -> Appended {
         let (definition, era) = {
             let mut state = self.state();

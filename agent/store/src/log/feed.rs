@@ -26,7 +26,8 @@ pub enum Take {
     Record {
         /// The record.
         record: Record,
-        /// It waited while newer ones went ahead (`drain: LiveFirst`).
+        /// It is older than what the sink got already: it waited while newer ones went ahead
+        /// (`drain: LiveFirst`), or it is a dead letter that is sent again.
         historical: bool,
     },
     /// Run it where a disk may be waited for, then ask again.

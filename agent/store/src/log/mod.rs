@@ -8,7 +8,9 @@
 //! ```
 //!
 //! Two locks: the state is what appending and feeds need and is never held over a disk access;
-//! the writer belongs to whoever writes the log's files. Who needs both takes the writer first.
+//! the writer belongs to whoever writes the log's files. Who needs both takes the writer first;
+//! where they stand among the locks of the volume is said in `volume`. Callbacks are called under
+//! neither.
 
 mod append;
 mod bounds;
@@ -201,8 +203,10 @@ impl Log {
         self.changed();
     }
 
-    /// Sets what is called after a commit or a settlement that may let a feed go on; never under
-    /// a lock of the store.
+    /// Sets what is called whenever a feed may find something that was not there, or a device
+    /// that waits may find room: after commits, readings, deletions and settlements, and now and
+    /// then without need. Appending, taking and settling are allowed in it. It may be called in the
+    /// middle of a commit: it must not commit, close the volume or remove a log.
     pub fn on_change(&self, callback: Arc<dyn Fn() + Send + Sync>) {
         *self.on_change.lock().unwrap_or_else(PoisonError::into_inner) = Some(callback);
     }

@@ -49,7 +49,8 @@ impl Log {
                 (_, None) => {}
             }
             drop(state);
-            self.changed();
+            // Sinks that wait for the segment are told when the commit is over.
+            writer.freed = true;
             if result?.is_some() {
                 return Ok(true);
             }

@@ -1,4 +1,13 @@
 //! A directory with the logs of all pipelines of an agent, and the commit that they share.
+//!
+//! Locks, in the order in which they are taken; those in one line are never held together.
+//!
+//! ```text
+//! round (one commit at a time, also while a log is removed; held over disk accesses)
+//!   logs (which there are), writer of a log (held over disk accesses), reserve
+//!     identity (below logs), state of a log (below logs or its writer)
+//!       bytes, limit, wanted, buffer, state of the volume, callback of a log
+//! ```
 
 mod committer;
 mod identity;
@@ -252,9 +261,11 @@ impl Volume {
     /// There is none and it cannot be made.
     pub fn open_log(&self, key: &ObjectKey, settings: Store) -> Result<Arc<Log>, StoreError> {
         let mut logs = lock(&self.logs);
-        if let Some(log) = logs.get(key) {
+        if let Some(log) = logs.get(key).cloned() {
+            // It calls back, which is not to be done under a lock.
+            drop(logs);
             log.set_settings(settings);
-            return Ok(log.clone());
+            return Ok(log);
         }
         let shared = &self.shared;
         let mut identity = lock(&self.identity);
@@ -265,6 +276,7 @@ impl Volume {
         shared.fs.sync_dir(&shared.dir).map_err(StoreError::io("sync", &shared.dir))?;
         let log = Arc::new(Log::new(shared.clone(), recovered));
         log.set_settings(settings);
+        // Nobody has set a callback on a log that is new.
         logs.insert(key.clone(), log.clone());
         Ok(log)
     }
