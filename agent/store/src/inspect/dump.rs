@@ -120,7 +120,8 @@ fn read_segment(
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(records),
         other => other.map_err(StoreError::io("open", &path))?,
     };
-    let origins = log.origins(fs, first)?;
+    let origins = log.origins(fs, first);
+    let origins = origins.map_err(StoreError::io("read the definitions in", &log.dir))?;
     let length = file.len().map_err(StoreError::io("read", &path))?;
     let mut scan = Scan::new(&*file, &log.seal, 0, length);
     let mut next = first;

@@ -8,6 +8,7 @@ mod golden;
 mod verify;
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -103,13 +104,12 @@ impl LogLayout {
         &self,
         fs: &dyn Fs,
         first: u64,
-    ) -> Result<BTreeMap<DefinitionId, Arc<Origin>>, StoreError> {
+    ) -> io::Result<BTreeMap<DefinitionId, Arc<Origin>>> {
         let mut origins = BTreeMap::new();
         if let Some(generation) = self.generations.iter().rfind(|g| **g <= first) {
-            let loaded = load_mirrors(fs, &self.dir, *generation, &self.seal, |id, origin| {
+            load_mirrors(fs, &self.dir, *generation, &self.seal, |id, origin| {
                 origins.entry(id).or_insert(origin);
-            });
-            loaded.map_err(StoreError::io("read the definitions in", &self.dir))?;
+            })?;
         }
         Ok(origins)
     }

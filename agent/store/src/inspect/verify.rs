@@ -1,5 +1,6 @@
 //! Whether everything in a store can be read.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{Layout, LogLayout};
@@ -23,10 +24,11 @@ pub struct Finding {
     pub what: String,
 }
 
-/// Reads everything in the store in `dir`; what it finds wrong, nothing when all is well.
+/// Reads everything in the store in `dir`; what it finds wrong, nothing when all is well. A file
+/// that the disk refuses to read is a finding, too.
 ///
 /// # Errors
-/// There is no store, or it cannot be listed or read.
+/// There is no store, or it cannot be listed.
 pub fn verify(fs: &dyn Fs, dir: &Path) -> Result<Vec<Finding>, StoreError> {
     let mut findings = Findings(Vec::new());
     for log in Layout::read(fs, dir)?.logs {
@@ -36,10 +38,10 @@ pub fn verify(fs: &dyn Fs, dir: &Path) -> Result<Vec<Finding>, StoreError> {
         for path in &log.unknown {
             findings.note(path.clone(), None, "not a file of the store");
         }
-        findings.definitions(fs, &log)?;
-        findings.segments(fs, &log)?;
-        findings.cursors(fs, &log)?;
-        findings.letters(fs, &log)?;
+        findings.definitions(fs, &log);
+        findings.segments(fs, &log);
+        findings.cursors(fs, &log);
+        findings.letters(fs, &log);
     }
     Ok(findings.0)
 }
@@ -51,29 +53,38 @@ impl Findings {
         self.0.push(Finding { path, position, what: what.into() });
     }
 
-    fn definitions(&mut self, fs: &dyn Fs, log: &LogLayout) -> Result<(), StoreError> {
+    /// Notes a file that the disk refuses to read; one that the agent has removed meanwhile is none.
+    fn refused(&mut self, path: PathBuf, error: &io::Error) {
+        if error.kind() != io::ErrorKind::NotFound {
+            self.note(path, None, format!("cannot be read: {error}"));
+        }
+    }
+
+    fn definitions(&mut self, fs: &dyn Fs, log: &LogLayout) {
         for generation in &log.generations {
             for path in files::definition_paths(&log.dir, *generation) {
                 match load_definitions(fs, &path, &log.seal, |_, _| {}) {
                     Ok((_, true)) => {}
                     Ok((_, false)) => self.note(path, None, "damaged or cut off; it has a mirror"),
-                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {
                         self.note(path, None, "missing; it has a mirror");
                     }
-                    Err(error) => return Err(StoreError::io("read", path)(error)),
+                    Err(error) => self.refused(path, &error),
                 }
             }
         }
-        Ok(())
     }
 
-    fn segments(&mut self, fs: &dyn Fs, log: &LogLayout) -> Result<(), StoreError> {
+    fn segments(&mut self, fs: &dyn Fs, log: &LogLayout) {
         // Samples before the next record, when the one before it was read.
         let mut expected = None;
         for (index, first) in log.segments.iter().enumerate() {
-            self.segment(fs, log, *first, log.end_of(index), &mut expected)?;
+            let read = self.segment(fs, log, *first, log.end_of(index), &mut expected);
+            if let Err(error) = read {
+                self.refused(files::path(&log.dir, *first), &error);
+                expected = None;
+            }
         }
-        Ok(())
     }
 
     fn segment(
@@ -83,25 +94,17 @@ impl Findings {
         first: u64,
         end: u64,
         expected: &mut Option<u64>,
-    ) -> Result<(), StoreError> {
+    ) -> io::Result<()> {
         let path = files::path(&log.dir, first);
-        let file = match fs.open(&path, Open::Read) {
-            // The agent has removed it meanwhile.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                *expected = None;
-                return Ok(());
-            }
-            other => other.map_err(StoreError::io("open", &path))?,
-        };
+        let file = fs.open(&path, Open::Read)?;
         let origins = log.origins(fs, first)?;
-        let io = |error| StoreError::io("read", &path)(error);
-        let mut scan = Scan::new(&*file, &log.seal, 0, file.len().map_err(io)?);
+        let mut scan = Scan::new(&*file, &log.seal, 0, file.len()?);
         let (mut next, mut has_head) = (first, false);
-        while let Some(spot) = scan.next().map_err(io)? {
+        while let Some(spot) = scan.next()? {
             let header = spot.found.header;
             let position = Some(spot.position);
             if header.kind == Kind::Head {
-                has_head |= scan.payload(&spot).map_err(io)?.is_some();
+                has_head |= scan.payload(&spot)?.is_some();
                 expected.get_or_insert(header.number);
                 continue;
             }
@@ -122,7 +125,7 @@ impl Findings {
                 self.note(path.clone(), position, format!("{lost} samples are lost before here"));
             }
             *expected = Some(header.number + u64::from(header.samples));
-            let payload = scan.payload(&spot).map_err(io)?;
+            let payload = scan.payload(&spot)?;
             let meta = log.meta.as_ref();
             let entry =
                 payload.and_then(|p| decode_entry(&spot, p, meta, |n| origins.get(&n).cloned()));
@@ -137,10 +140,16 @@ impl Findings {
         Ok(())
     }
 
-    fn cursors(&mut self, fs: &dyn Fs, log: &LogLayout) -> Result<(), StoreError> {
+    fn cursors(&mut self, fs: &dyn Fs, log: &LogLayout) {
         for number in &log.sinks {
             let path = files::cursor_path(&log.dir, *number);
-            let bytes = sealed::read(fs, &path, 2 * SLOT).map_err(StoreError::io("read", &path))?;
+            let bytes = match sealed::read(fs, &path, 2 * SLOT) {
+                Ok(bytes) => bytes,
+                Err(error) => {
+                    self.refused(path, &error);
+                    continue;
+                }
+            };
             let mut good = 0;
             for at in [0, SLOT] {
                 let Some(slot) = bytes.get(at..(at + SLOT).min(bytes.len())) else { continue };
@@ -163,33 +172,37 @@ impl Findings {
                 self.note(path, None, what);
             }
         }
-        Ok(())
     }
 
-    fn letters(&mut self, fs: &dyn Fs, log: &LogLayout) -> Result<(), StoreError> {
+    fn letters(&mut self, fs: &dyn Fs, log: &LogLayout) {
         for number in &log.letters {
             let path = files::dead_path(&log.dir, *number);
-            let file = fs.open(&path, Open::Read).map_err(StoreError::io("open", &path))?;
-            let io = |error| StoreError::io("read", &path)(error);
-            let length = file.len().map_err(io)?;
-            let mut scan = Scan::new(&*file, &log.seal, 0, length);
-            let mut end = 0;
-            while let Some(spot) = scan.next().map_err(io)? {
-                end = spot.end();
-                let header = spot.found.header;
-                let payload = scan.payload(&spot).map_err(io)?;
-                let readable = payload.is_some_and(|p| match header.kind {
-                    Kind::DeadLetter => letter::decode(&header, p).is_ok(),
-                    _ => true,
-                });
-                if !readable || spot.after_damage {
-                    let what = "a dead letter here is damaged";
-                    self.note(path.clone(), Some(spot.position), what);
-                }
+            if let Err(error) = self.letters_of(fs, log, &path) {
+                self.refused(path, &error);
             }
-            if end < length {
-                self.note(path.clone(), Some(end), "its end is damaged or was cut off");
+        }
+    }
+
+    fn letters_of(&mut self, fs: &dyn Fs, log: &LogLayout, path: &Path) -> io::Result<()> {
+        let file = fs.open(path, Open::Read)?;
+        let length = file.len()?;
+        let mut scan = Scan::new(&*file, &log.seal, 0, length);
+        let mut end = 0;
+        while let Some(spot) = scan.next()? {
+            end = spot.end();
+            let header = spot.found.header;
+            let payload = scan.payload(&spot)?;
+            let readable = payload.is_some_and(|p| match header.kind {
+                Kind::DeadLetter => letter::decode(&header, p).is_ok(),
+                _ => true,
+            });
+            if !readable || spot.after_damage {
+                let what = "a dead letter here is damaged";
+                self.note(path.to_owned(), Some(spot.position), what);
             }
+        }
+        if end < length {
+            self.note(path.to_owned(), Some(end), "its end is damaged or was cut off");
         }
         Ok(())
     }

@@ -21,6 +21,7 @@ mod gaps;
 mod hooked;
 mod letters;
 mod positions;
+mod refused;
 mod several;
 mod waiting;
 
