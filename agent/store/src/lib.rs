@@ -23,6 +23,7 @@ mod letter;
 mod log;
 mod meta;
 mod rate;
+mod replace;
 mod scan;
 mod sealed;
 mod settled;

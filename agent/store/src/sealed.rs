@@ -11,6 +11,7 @@ use std::path::Path;
 use crate::fields::Reader;
 use crate::frame::Seal;
 use crate::fs::{Fs, Open};
+use crate::replace;
 
 const MAGIC: &[u8; 4] = b"LSB1";
 
@@ -59,17 +60,8 @@ pub(crate) fn replace(
     seal: &Seal,
     body: &[u8],
 ) -> io::Result<()> {
-    let (path, temporary) = (dir.join(name), dir.join(format!("{name}.new")));
-    if let Err(error) = fs.remove(&temporary)
-        && error.kind() != io::ErrorKind::NotFound
-    {
-        return Err(error);
-    }
-    let file = fs.open(&temporary, Open::CreateNew)?;
-    file.write_at(&encode(seal, 0, body), 0)?;
-    file.sync_data()?;
-    fs.rename(&temporary, &path)?;
-    fs.sync_dir(dir)
+    let bytes = encode(seal, 0, body);
+    replace::replace(fs, &dir.join(name), |file| file.write_at(&bytes, 0)).map(|_| ())
 }
 
 /// All bytes of a file, at most `most`.

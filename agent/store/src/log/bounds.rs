@@ -10,6 +10,7 @@ use super::segment::Segment;
 use super::write::Writer;
 use super::{Log, Now, State};
 use crate::ledger::DropReason;
+use crate::replace::remove;
 use crate::settled::Place;
 
 /// Damaged segments that are kept for support when they would be deleted.
@@ -93,26 +94,21 @@ impl Log {
         writer.freed = true;
         while let Some(doomed) = writer.doomed.last() {
             let path = files::path(&self.dir, doomed.first.offset);
-            let done = if doomed.damaged {
+            if doomed.damaged {
                 let mut aside = path.clone().into_os_string();
                 aside.push(".corrupt");
-                let renamed = self.shared.fs.rename(&path, aside.as_ref());
-                writer.kept_aside.push((aside.into(), doomed.bytes));
-                renamed
+                match self.shared.fs.rename(&path, aside.as_ref()) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                    _ => writer.kept_aside.push((aside.into(), doomed.bytes)),
+                }
             } else {
-                self.shared.fs.remove(&path)
-            };
-            match done {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => writer.doomed.pop(),
-            };
+                remove(&*self.shared.fs, &path)?;
+            }
+            writer.doomed.pop();
         }
         while writer.kept_aside.len() > KEPT_ASIDE {
             let (path, _) = writer.kept_aside.remove(0);
-            match self.shared.fs.remove(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
+            remove(&*self.shared.fs, &path)?;
         }
         self.remove_definitions(writer)?;
         self.shared.fs.sync_dir(&self.dir)?;
@@ -126,10 +122,7 @@ impl Log {
             let Some(number) = self.state().discarded.last().copied() else { return Ok(()) };
             for path in [files::cursor_path(&self.dir, number), files::dead_path(&self.dir, number)]
             {
-                match self.shared.fs.remove(&path) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                    _ => {}
-                }
+                remove(&*self.shared.fs, &path)?;
             }
             self.shared.fs.sync_dir(&self.dir)?;
             writer.cursors.remove(&number);
@@ -145,10 +138,7 @@ impl Log {
             writer.generations.keys().copied().filter(|g| !needed.contains(g)).collect();
         for first in unneeded {
             for path in files::definition_paths(&self.dir, first) {
-                match self.shared.fs.remove(&path) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                    _ => {}
-                }
+                remove(&*self.shared.fs, &path)?;
             }
             writer.generations.remove(&first);
         }

@@ -17,6 +17,7 @@ use crate::frame::{Kind, Seal};
 use crate::fs::{Fs, Open};
 use crate::ledger::DropReason;
 use crate::letter::{self, Key, Why};
+use crate::replace::{remove, replace};
 use crate::scan::{Scan, Spot};
 use crate::settled::Place;
 use crate::volume::Wanted;
@@ -525,10 +526,7 @@ impl Log {
         let file = if exists {
             fs.open(&path, Open::ReadWrite)?
         } else {
-            match fs.remove(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
+            remove(fs, &path)?;
             fs.open(&path, Open::CreateNew)?
         };
         file.write_at(&frames, position)?;
@@ -565,25 +563,16 @@ impl Log {
         };
         let fs = &*self.shared.fs;
         let path = files::dead_path(&self.dir, number);
-        let mut name = path.clone().into_os_string();
-        name.push(".new");
-        let temporary = Path::new(&name);
-        match fs.remove(temporary) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let file = fs.open(temporary, Open::CreateNew)?;
-        let mut position = 0;
-        let mut moved = Vec::new();
-        for (key, kept) in kept {
-            let frame = read_frame(fs, &path, &kept)?;
-            file.write_at(&frame, position)?;
-            moved.push((key, position));
-            position += frame.len() as u64;
-        }
-        file.sync_data()?;
-        fs.rename(temporary, &path)?;
-        fs.sync_dir(&self.dir)?;
+        let (mut position, mut moved) = (0, Vec::new());
+        replace(fs, &path, |file| {
+            for (key, kept) in kept {
+                let frame = read_frame(fs, &path, &kept)?;
+                file.write_at(&frame, position)?;
+                moved.push((key, position));
+                position += frame.len() as u64;
+            }
+            Ok(())
+        })?;
         let mut state = self.state();
         if let Some(sink) = state.sink_numbered(sink, number) {
             let letters = &mut sink.letters;

@@ -1,7 +1,6 @@
 //! Cursors on disk: written at most once a second, and always before something below them goes.
 
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use lineside_core::UnixNanos;
@@ -13,6 +12,7 @@ use super::{Log, Now};
 use crate::cursor::Cursor;
 use crate::frame::{Kind, Seal};
 use crate::fs::{File, Fs, Open};
+use crate::replace::replace;
 use crate::sealed::{self, MAX_BODY, SLOT};
 
 /// Between two writes of cursors.
@@ -150,19 +150,11 @@ impl Log {
 
     fn create_cursor(&self, writer: &mut Writer, number: u32, body: &[u8]) -> io::Result<()> {
         let path = files::cursor_path(&self.dir, number);
-        let temporary = temporary(&path);
         let slot = self.slot(1, body)?;
-        let fs = &*self.shared.fs;
-        match fs.remove(&temporary) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let file = fs.open(&temporary, Open::CreateNew)?;
-        file.allocate(2 * SLOT as u64)?;
-        file.write_at(&slot, SLOT as u64)?;
-        file.sync_data()?;
-        fs.rename(&temporary, &path)?;
-        fs.sync_dir(&self.dir)?;
+        let file = replace(&*self.shared.fs, &path, |file| {
+            file.allocate(2 * SLOT as u64)?;
+            file.write_at(&slot, SLOT as u64)
+        })?;
         writer.cursors.insert(number, CursorFile { file, sequence: 1, unsure: false });
         Ok(())
     }
@@ -195,12 +187,6 @@ impl Log {
         cursor.sequence = next;
         Ok(())
     }
-}
-
-fn temporary(path: &std::path::Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".new");
-    name.into()
 }
 
 /// The newest good slot of a cursor file; `None` when both are damaged.

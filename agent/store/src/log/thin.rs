@@ -15,8 +15,9 @@ use super::{Log, State};
 use crate::codec::Encoded;
 use crate::definition::DefinitionId;
 use crate::frame::{Header, Kind, Seal};
-use crate::fs::Open;
+use crate::fs::{File, Open};
 use crate::ledger::DropReason;
+use crate::replace::{replace, temporary};
 use crate::scan::Scan;
 use crate::settled::Place;
 
@@ -107,25 +108,12 @@ impl Log {
 
     fn replace_segment(&self, writer: &mut Writer, thinned: &Thinned) -> io::Result<()> {
         let path = files::path(&self.dir, thinned.segment.first.offset);
-        let mut name = path.clone().into_os_string();
-        name.push(".new");
-        let temporary = std::path::PathBuf::from(name);
-        let fs = &*self.shared.fs;
-        let written = (|| {
-            match fs.remove(&temporary) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-            let file = fs.open(&temporary, Open::CreateNew)?;
-            file.write_at(&thinned.bytes, 0)?;
-            file.sync_data()?;
-            fs.rename(&temporary, &path)?;
-            fs.sync_dir(&self.dir)
-        })();
+        let write = |file: &dyn File| file.write_at(&thinned.bytes, 0);
+        let written = replace(&*self.shared.fs, &path, write);
         if written.is_err() {
-            writer.litter.push(temporary);
+            writer.litter.push(temporary(&path));
         }
-        written
+        written.map(|_| ())
     }
 }
 

@@ -24,6 +24,7 @@ use crate::fields::put_block;
 use crate::frame::{self, Header, Kind, Packed, Seal};
 use crate::fs::{File, Open};
 use crate::meta::Meta;
+use crate::replace::remove;
 use crate::sealed;
 use crate::settled::Place;
 
@@ -507,10 +508,8 @@ impl Log {
 
     fn clear_litter(&self, writer: &mut Writer) -> io::Result<()> {
         while let Some(path) = writer.litter.last() {
-            match self.shared.fs.remove(path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => writer.litter.pop(),
-            };
+            remove(&*self.shared.fs, path)?;
+            writer.litter.pop();
             writer.dir_dirty = true;
         }
         Ok(())
