@@ -226,16 +226,13 @@ impl Reading {
             if header.kind != Kind::Head && header.offset >= part.end {
                 break;
             }
-            resume.position = spot.end();
             // Out of order is what an abandoned write has left.
-            if header.kind == Kind::Head || header.offset < resume.offset {
-                continue;
-            }
-            resume.offset = header.offset + 1;
-            if spot.after_damage {
+            let is_record = header.kind != Kind::Head && header.offset >= resume.offset;
+            if is_record && spot.after_damage {
                 read.damaged.push(part.first);
             }
-            if header.offset < self.from {
+            if !is_record || header.offset < self.from {
+                resume.pass(&spot, is_record);
                 continue;
             }
             let payload = scan.payload(&spot)?;
@@ -250,6 +247,7 @@ impl Reading {
                 }
                 None => read.damaged.push(part.first),
             }
+            resume.pass(&spot, true);
             let wanted = self.log.shared.options.read_ahead_bytes;
             // Another piece would be read for what is missing, and most of it for nothing.
             if read.bytes >= wanted || (read.bytes >= wanted / 2 && !scan.has_header()) {
@@ -267,6 +265,16 @@ impl Reading {
         origins: &mut Origins<'_>,
     ) -> Option<Entry> {
         decode_entry(spot, payload, Some(&self.meta), |id| origins.get(id, part.generation))
+    }
+}
+
+impl Resume {
+    /// Goes on behind a frame that was dealt with.
+    fn pass(&mut self, spot: &Spot, is_record: bool) {
+        self.position = spot.end();
+        if is_record {
+            self.offset = spot.found.header.offset + 1;
+        }
     }
 }
 
