@@ -370,7 +370,9 @@ impl Sink {
             *since = number.min(*since);
         }
         if ledger.captured == 0 {
-            self.joined = if loss.rot { number } else { self.joined.min(number) };
+            // One that is out gets to where it will be put back by the samples in between.
+            let end = self.out_since.map_or(number, |(since, _)| since);
+            self.joined = if loss.rot { end } else { self.joined.min(end) };
         }
         self.vague |= self.moved && !loss.clean;
         self.moved = false;
