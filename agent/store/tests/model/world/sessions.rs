@@ -155,8 +155,10 @@ impl World {
             handle.session_ended(sink, false);
             state.end_session();
         }
-        let mut idle = 0;
+        let (mut idle, mut rounds) = (0, 0);
         while idle < 5 {
+            rounds += 1;
+            ensure!(rounds < 100_000, "{sink} reads for ever");
             if self.take_one(n, sink)? {
                 idle = 0;
             } else {
