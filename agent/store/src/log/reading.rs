@@ -218,8 +218,7 @@ impl Reading {
         let start = Resume { segment: part.first, position: 0, offset: part.first };
         let resume = self.resume.filter(|r| r.segment == part.first).unwrap_or(start);
         let length = file.len()?.min(part.length);
-        let mut scan =
-            Scan::new(&*file, seal, resume.position, length).leniently(self.lenient);
+        let mut scan = Scan::new(&*file, seal, resume.position, length).leniently(self.lenient);
         let resume = read.resume.insert(resume);
         while let Some(spot) = scan.next()? {
             let header = spot.found.header;
@@ -240,14 +239,13 @@ impl Reading {
             if let Some(error) = origins.refused.take_if(|_| entry.is_none() && !self.lenient) {
                 return Err(error);
             }
-            match entry {
-                Some(entry) => {
-                    read.bytes += spot.found.size();
-                    read.entries.push(entry);
-                }
-                None => read.damaged.push(part.first),
-            }
             resume.pass(&spot, true);
+            let Some(entry) = entry else {
+                read.damaged.push(part.first);
+                continue;
+            };
+            read.bytes += spot.found.size();
+            read.entries.push(entry);
             let wanted = self.log.shared.options.read_ahead_bytes;
             // Another piece would be read for what is missing, and most of it for nothing.
             if read.bytes >= wanted || (read.bytes >= wanted / 2 && !scan.has_header()) {
