@@ -100,11 +100,7 @@ impl LogLayout {
     }
 
     /// The definitions that a segment refers to.
-    fn origins(
-        &self,
-        fs: &dyn Fs,
-        first: u64,
-    ) -> io::Result<BTreeMap<DefinitionId, Arc<Origin>>> {
+    fn origins(&self, fs: &dyn Fs, first: u64) -> io::Result<BTreeMap<DefinitionId, Arc<Origin>>> {
         let mut origins = BTreeMap::new();
         if let Some(generation) = self.generations.iter().rfind(|g| **g <= first) {
             load_mirrors(fs, &self.dir, *generation, &self.seal, |id, origin| {

@@ -44,11 +44,11 @@ pub use reading::Reading;
 pub use sinks::SinkInfo;
 
 pub(crate) use decode::{decode_entry, load_definitions, load_mirrors};
-pub(crate) use open::{Recovered, create, recover};
-pub(crate) use write::GATHER;
 use letters::Letters;
+pub(crate) use open::{Recovered, create, recover};
 use segment::Segment;
 use session::SinkState;
+pub(crate) use write::GATHER;
 use write::Writer;
 
 use crate::definition::Definitions;
@@ -116,6 +116,8 @@ struct State {
     tail: VecDeque<Entry>,
     tail_from: u64,
     tail_bytes: usize,
+    /// What the last commit brought to it.
+    last_burst: usize,
     /// Something came to it since the last look.
     tail_grew: bool,
     /// Oldest first.

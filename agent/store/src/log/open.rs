@@ -342,8 +342,7 @@ impl Ending {
             committed = committed.max(spot.found.header.committed_to);
             spots.push((spot, intact, era));
         }
-        let mut ending =
-            Self { end: first, unsure_from: u64::MAX, ..Self::default() };
+        let mut ending = Self { end: first, unsure_from: u64::MAX, ..Self::default() };
         for (spot, intact, era) in spots {
             let header = spot.found.header;
             if header.kind == Kind::Head {
@@ -389,6 +388,7 @@ impl State {
             tail: VecDeque::new(),
             tail_from: next.offset,
             tail_bytes: 0,
+            last_burst: 0,
             tail_grew: false,
             segments: VecDeque::new(),
             other_bytes: 0,

@@ -101,8 +101,7 @@ impl Log {
         if length + segment.bytes / WORTH > segment.bytes {
             return Ok(None);
         }
-        let segment =
-            Segment { bytes: length, used: length, thinned, rounds, ..segment.clone() };
+        let segment = Segment { bytes: length, used: length, thinned, rounds, ..segment.clone() };
         Ok(Some(Thinned { segment, bytes }))
     }
 

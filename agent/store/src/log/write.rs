@@ -473,7 +473,9 @@ impl Log {
         state.tail_grew = true;
         state.forget_delivered();
         let options = &self.shared.options;
-        state.shorten_tail(options.tail_bytes.max(fresh.min(options.burst_bytes)));
+        // A sink that is woken by a commit is still at it when the next one is done.
+        let burst = fresh + std::mem::replace(&mut state.last_burst, fresh);
+        state.shorten_tail(options.tail_bytes.max(burst.min(options.burst_bytes)));
         receipts
     }
 

@@ -49,7 +49,7 @@ pub struct Options {
     pub pending_bytes: usize,
     /// Memory for a log's newest records, so that a sink that keeps up does not read the disk.
     pub tail_bytes: usize,
-    /// The same for what the last commit wrote, where that is more.
+    /// The same for what the last two commits wrote, where that is more.
     pub burst_bytes: usize,
     /// How much is read from disk at once for a sink.
     pub read_ahead_bytes: usize,

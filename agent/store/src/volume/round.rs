@@ -144,7 +144,8 @@ impl Volume {
     /// in memory as with a disk that fails, and what was committed is there at the next start.
     pub(super) fn fall(&self, now: Now) {
         self.fallen.store(true, Ordering::Release);
-        let what = "writing has panicked, which is a bug; it goes on when the agent is started anew";
+        let what =
+            "writing has panicked, which is a bug; it goes on when the agent is started anew";
         self.degrade(&io::Error::other(what), now);
         for log in self.all_logs() {
             log.write_no_more();
