@@ -43,8 +43,8 @@ pub fn run(dir: &Path) -> Result {
     for points in [1000, 10] {
         println!("\nRecords of {points} float32");
         println!(
-            "{:>10} {:>8} {:>9} {:>18} {:>18} {:>16}   CPU ns/sample: append, commit, drain",
-            "commit", "commits", "syncs/s", "plain MB/s", "ours MB/s", "of plain"
+            "{:>10} {:>8} {:>9} {:>12} {:>18} {:>18} {:>16}   CPU ns/sample: append, commit, drain",
+            "commit", "commits", "syncs/s", "bytes/sample", "plain MB/s", "ours MB/s", "of plain"
         );
         let origin = origin("press", points);
         let batches: Vec<_> = (0..BATCHES).map(|n| batch(&origin, n)).collect();
@@ -121,13 +121,15 @@ fn show(runs: &[Run], points: usize) {
     let size = of(|run| run.written.bytes() as f64 / run.written.segment_syncs as f64 / 1024.0);
     let commits = of(|run| run.written.segment_syncs as f64);
     let syncs = of(|run| run.written.syncs as f64 / run.took.as_secs_f64());
+    let each = |run: &Run| run.written.bytes() as f64 / (run.records * points) as f64;
+    let bytes = Spread::of(runs.iter().map(each));
     let cpu = [0, 1, 2].map(|part| {
         let each = |run: &Run| run.cpu[part].as_nanos() as f64 / (run.records * points) as f64;
         Spread::of(runs.iter().map(each)).median
     });
     println!(
-        "{:>7.0}KiB {:>8.0} {:>9.0} {plain:>18} {ours:>18} {share:>14} %   {:.1} {:.1} {:.1}",
-        size.median, commits.median, syncs.median, cpu[0], cpu[1], cpu[2],
+        "{:>7.0}KiB {:>8.0} {:>9.0} {:>12.2} {plain:>18} {ours:>18} {share:>14} %   {:.1} {:.1} {:.1}",
+        size.median, commits.median, syncs.median, bytes.median, cpu[0], cpu[1], cpu[2],
     );
 }
 
