@@ -323,7 +323,8 @@ impl Log {
         self.find_end(number.unwrap_or_default(), loss)?;
         let attached = self.sinks.iter().filter(|(_, s)| s.attached).map(|(n, _)| *n).collect();
         self.sinks.retain(|name, _| ledgers.contains_key(*name));
-        self.discarded.retain(|name| ledgers.contains_key(*name));
+        // A removal that a kill cut off may be undone by a power cut of a later life.
+        self.discarded.retain(|name| ledgers.contains_key(*name) || !loss.clean);
         for (name, sink) in &mut self.sinks {
             sink.restarted(name, &ledgers[*name], loss, &self.items, self.number)?;
         }
