@@ -227,6 +227,12 @@ impl Log {
         self.state().share = bytes;
     }
 
+    /// Nothing fails any more, though nothing may have been there to be written: what comes now is
+    /// on disk before it is handed out.
+    pub(crate) fn write_again(&self) {
+        self.state().degraded = false;
+    }
+
     /// Nothing is written any more: what is pending may be read from memory.
     pub(crate) fn write_no_more(&self) {
         self.state().degraded = true;

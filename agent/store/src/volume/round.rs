@@ -65,6 +65,9 @@ impl Volume {
             }
         }
         for (log, result) in outcomes {
+            if result.is_ok() {
+                log.write_again();
+            }
             self.note(&mut round.retries, Part::Log(log.stream()), result, now);
         }
         if round.retries.has(Part::Reserve) || (chores && round.retries.is_empty()) {

@@ -25,3 +25,26 @@ fn a_file_that_cannot_be_read_is_a_finding_and_the_others_are_looked_at() {
     let what: Vec<_> = findings.iter().map(|f| f.what.as_str()).collect();
     assert_eq!(what, ["a record of 7 samples is damaged", "cannot be read: a bad block"]);
 }
+
+#[test]
+fn a_disk_that_is_well_again_is_waited_for_though_nothing_was_to_be_written() {
+    let fs = HookedFs::default();
+    let relaxed = Store { durability: Durability::Relaxed, ..settings() };
+    let mut bench = Bench::on(fs.clone(), relaxed);
+    bench.add("a", Drain::InOrder);
+    bench.chores();
+    bench.append(1);
+    bench.commit();
+    assert_eq!(bench.deliver_all("a"), [0]);
+    fs.hook(|change, _| match change {
+        Change::Sync => Err(io::Error::other("a bad block")),
+        _ => Ok(()),
+    });
+    bench.chores();
+    assert!(matches!(bench.volume.state(), crate::VolumeState::Degraded { .. }));
+    fs.unhook();
+    bench.chores();
+    assert_eq!(bench.volume.state(), crate::VolumeState::Full);
+    bench.append(1);
+    assert!(bench.take("a").is_none(), "it is not on disk");
+}
