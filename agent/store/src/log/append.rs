@@ -237,8 +237,8 @@ impl State {
     /// Before the first record after a start: the gap that lies before it.
     fn begin_after_open(&mut self, parts: &[Part], stamp: Stamp) {
         let Some(from) = self.gap_from.take() else { return };
-        let first = parts.first().and_then(|p| p.batch.get(0)).map(|s| s.agent_time);
-        let first = first.unwrap_or(stamp.captured_at);
+        // Not the time of its samples: what waited before the end may come out first.
+        let first = stamp.captured_at;
         let unsynced = parts.first().is_some_and(|p| p.batch.time_quality == TimeQuality::Unsynced);
         self.gap_to = unsynced.then_some((self.meta.era, first));
         let to = first.max(from);

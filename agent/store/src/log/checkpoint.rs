@@ -3,6 +3,7 @@
 //! below that position is on disk: what is in it as handed over is there.
 
 use std::io;
+use std::time::Duration;
 
 use lineside_core::{Batch, UnixNanos};
 
@@ -18,9 +19,6 @@ use crate::fs::Open;
 use crate::scan::Scan;
 use crate::sealed;
 
-/// Longest body.
-const MOST_BODY: usize = 16 << 20;
-
 /// Most bytes of the log that are read again because they were written after a checkpoint.
 const MOST_BEHIND: u64 = 32 << 20;
 
@@ -33,6 +31,11 @@ pub struct Checkpoint {
     pub body: Vec<u8>,
 }
 
+impl Checkpoint {
+    /// Longest body.
+    pub const MOST: usize = 16 << 20;
+}
+
 impl Log {
     /// Offset of the next record: a checkpoint is taken with the one that this gave before.
     pub fn position(&self) -> u64 {
@@ -40,65 +43,92 @@ impl Log {
     }
 
     /// Writes a checkpoint in the place of the one before. `false`: not now, for not everything
-    /// below its position is on disk yet; or never, for it is longer than 16 MiB.
+    /// below `needed` is on disk yet; that is the [`Self::position`] when everything had been
+    /// appended that the memory takes for handed over.
     ///
     /// # Errors
-    /// The disk refuses; the one before is still there.
-    pub fn save_checkpoint(&self, checkpoint: &Checkpoint) -> Result<bool, StoreError> {
+    /// The disk refuses, or it is longer than [`Checkpoint::MOST`]; the one before is still there.
+    pub fn save_checkpoint(
+        &self,
+        checkpoint: &Checkpoint,
+        needed: u64,
+    ) -> Result<bool, StoreError> {
+        let refused = |error| StoreError::io("write", self.dir.join(CHECKPOINT))(error);
+        if checkpoint.body.len() > Checkpoint::MOST {
+            return Err(refused(io::ErrorKind::FileTooLarge.into()));
+        }
         // Nobody removes the log meanwhile.
-        let _writer = self.writer();
-        let on_disk = {
+        let mut writer = self.writer();
+        let written = {
             let state = self.state();
             state.pending.front().map_or(state.next.offset, |p| p.entry.place.offset)
         };
-        if on_disk < checkpoint.position || checkpoint.body.len() > MOST_BODY {
+        if written < needed {
             return Ok(false);
         }
+        // Written is not synced, neither by a Relaxed log nor by a process that was killed.
+        self.sync_all(&mut writer).map_err(refused)?;
         let mut bytes = checkpoint.position.to_le_bytes().to_vec();
         bytes.extend_from_slice(&checkpoint.body);
         let fs = &*self.shared.fs;
-        let refused = StoreError::io("write", self.dir.join(CHECKPOINT));
         sealed::replace(fs, &self.dir, CHECKPOINT, &self.seal, &bytes).map_err(refused)?;
         self.state().former_checkpoint = false;
         Ok(true)
     }
 
-    /// The checkpoint that a former process left; given once, and not after one of this process.
-    /// `None` also if what is there is damaged.
+    /// Forgets the checkpoint.
     ///
     /// # Errors
     /// The disk refuses.
+    pub fn remove_checkpoint(&self) -> Result<(), StoreError> {
+        let _writer = self.writer();
+        let path = self.dir.join(CHECKPOINT);
+        match self.shared.fs.remove(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(StoreError::io("remove", path)(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The checkpoint that a former process left; given once, and not after one of this process.
+    ///
+    /// # Errors
+    /// The disk refuses, or what is there is damaged.
     pub fn take_checkpoint(&self) -> Result<Option<Checkpoint>, StoreError> {
         if !std::mem::take(&mut self.state().former_checkpoint) {
             return Ok(None);
         }
         let path = self.dir.join(CHECKPOINT);
-        let most = sealed::PREFIX + 8 + MOST_BODY;
+        let most = sealed::PREFIX + 8 + Checkpoint::MOST;
         let bytes = match sealed::read(&*self.shared.fs, &path, most) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(StoreError::io("read", path)(error)),
         };
         let body = sealed::decode(&self.seal, &bytes).map(|(_, body)| body);
-        Ok(body.and_then(|body| {
+        let checkpoint = body.and_then(|body| {
             let mut reader = Reader(body);
             let position = reader.u64("position").ok()?;
             Some(Checkpoint { position, body: reader.0.to_vec() })
-        }))
+        });
+        checkpoint.map(Some).ok_or(StoreError::Unreadable(path))
     }
 
-    /// Shows every batch on disk from `position` on. `false` if some are not shown, because they
-    /// cannot be read or are too many.
+    /// Shows every batch from `position` on. `false` if some are not shown, because they cannot be
+    /// read, are no longer there, or are too many.
     pub fn behind(&self, position: u64, mut show: impl FnMut(&Batch)) -> bool {
-        let (parts, meta) = {
+        let (parts, meta, gone) = {
             let state = self.state();
+            let first = state.segments.front().map_or(state.next.offset, |s| s.first.offset);
+            let gone = first > position && state.next.offset > position;
             let all = 0..state.segments.len();
             let parts = all.filter_map(|i| Part::of(&state, &self.dir, i));
             let behind = parts.filter(|part| part.end > position).collect::<Vec<_>>();
-            (behind, state.meta.clone())
+            (behind, state.meta.clone(), gone)
         };
         let mut origins = Origins::new(self);
-        let (mut bytes, mut whole) = (0, true);
+        let (mut bytes, mut whole) = (0, !gone);
         for part in &parts {
             let mut look = || -> io::Result<bool> {
                 let file = self.shared.fs.open(&part.path, Open::Read)?;
@@ -112,7 +142,8 @@ impl Log {
                     if header.kind != Kind::Head && header.offset >= part.end {
                         break;
                     }
-                    whole &= !spot.after_damage || header.offset < position;
+                    let is_new = header.offset >= position;
+                    whole &= !is_new || !(spot.after_damage || header.kind == Kind::Dropped);
                     if !wanted {
                         continue;
                     }
@@ -141,7 +172,14 @@ impl Log {
     /// after a start declares begins there at the latest.
     pub fn missing_since(&self, from: UnixNanos) {
         let mut state = self.state();
-        state.gap_from = state.gap_from.map(|known| known.min(from));
+        state.gap_from = Some(state.gap_from.map_or(from, |known| known.min(from)));
+    }
+
+    /// The same, when only the length is known by which it is more.
+    pub fn missing_for(&self, longer: Duration) {
+        let longer = i64::try_from(longer.as_nanos()).unwrap_or(i64::MAX);
+        let mut state = self.state();
+        state.gap_from = state.gap_from.map(|known| known.saturating_sub(longer));
     }
 }
 
@@ -149,13 +187,14 @@ impl Log {
 mod tests {
     use std::sync::Arc;
 
+    use lineside_core::sink::Outcome;
     use lineside_core::{Origin, TimeQuality, Value};
     use lineside_crds::model::{Drain, Durability, ObjectKey, Overflow, Store};
     use tempfile::TempDir;
 
     use super::*;
     use crate::fs::RealFs;
-    use crate::log::{Now, Stamp};
+    use crate::log::{Now, Stamp, Take};
     use crate::volume::{Options, Volume};
 
     const NOW: Now = Now { unix: 1_764_000_000_000_000_000 };
@@ -183,7 +222,7 @@ mod tests {
             Vec::new().into(),
         );
         let mut batch = Batch::with_capacity(Arc::new(origin), 1, TimeQuality::Synced, 1);
-        batch.push_good(0, Value::U64(value), NOW.unix);
+        batch.push_good(0, Value::U64(value), NOW.unix - 50);
         let stamp = Stamp { captured_at: NOW.unix, gap_from: Some(NOW.unix - 5) };
         log.append(Arc::new(batch), stamp, None);
     }
@@ -208,9 +247,9 @@ mod tests {
         append(&log, 1);
         let first = checkpoint(&log, "one");
         append(&log, 2);
-        assert!(!log.save_checkpoint(&first).unwrap(), "1 is not on disk");
+        assert!(!log.save_checkpoint(&first, first.position).unwrap(), "1 is not on disk");
         volume.commit(NOW);
-        assert!(log.save_checkpoint(&first).unwrap());
+        assert!(log.save_checkpoint(&first, first.position).unwrap());
         append(&log, 3);
         volume.commit(NOW);
         append(&log, 4);
@@ -222,21 +261,52 @@ mod tests {
         assert_eq!(log.take_checkpoint().unwrap(), None, "it was taken");
         drop((volume, log));
         let (_volume, log) = open(&dir);
-        assert!(log.save_checkpoint(&checkpoint(&log, "two")).unwrap());
+        assert!(log.save_checkpoint(&checkpoint(&log, "two"), 0).unwrap());
         assert_eq!(log.take_checkpoint().unwrap(), None, "it is of this process");
     }
 
     #[test]
-    fn a_checkpoint_that_rots_is_none() {
+    fn a_checkpoint_that_rots_is_an_error_and_one_that_is_removed_is_none() {
         let dir = tempfile::tempdir().unwrap();
         let (volume, log) = open(&dir);
-        assert!(log.save_checkpoint(&checkpoint(&log, "body")).unwrap());
+        assert!(log.save_checkpoint(&checkpoint(&log, "body"), 0).unwrap());
         let path = log.dir.join(CHECKPOINT);
         drop((volume, log));
         let mut bytes = std::fs::read(&path).unwrap();
         *bytes.last_mut().unwrap() ^= 1;
         std::fs::write(&path, bytes).unwrap();
+        let (volume, log) = open(&dir);
+        assert!(log.take_checkpoint().is_err());
+        log.remove_checkpoint().unwrap();
+        drop((volume, log));
         assert_eq!(open(&dir).1.take_checkpoint().unwrap(), None);
+    }
+
+    #[test]
+    fn what_was_delivered_and_removed_after_a_checkpoint_is_not_known() {
+        let dir = tempfile::tempdir().unwrap();
+        let (volume, log) = open(&dir);
+        let first = checkpoint(&log, "one");
+        append(&log, 1);
+        volume.commit(NOW);
+        drop((volume, log));
+        // A start begins a new segment, and what is delivered of the one before is removed.
+        let (volume, log) = open(&dir);
+        append(&log, 2);
+        volume.commit(NOW);
+        assert!(log.behind(first.position, |_| {}));
+        log.start_session("a");
+        loop {
+            match log.take("a", NOW) {
+                Take::Record { record, .. } => {
+                    log.settle("a", record.id.offset, &Outcome::delivered(record.batch.len()));
+                }
+                Take::Read(reading) => reading.run(),
+                Take::Wait | Take::WaitUntil(_) => break,
+            }
+        }
+        volume.commit(Now { unix: NOW.unix + 5_000_000_000 });
+        assert!(!log.behind(first.position, |_| {}));
     }
 
     #[test]
@@ -251,6 +321,8 @@ mod tests {
         log.missing_since(NOW.unix);
         append(&log, 2);
         volume.commit(NOW);
-        assert_eq!(log.gaps().last().unwrap().from, NOW.unix - 100);
+        // It ends with the capture, however old the first samples are.
+        let gap = *log.gaps().last().unwrap();
+        assert_eq!((gap.from, gap.to), (NOW.unix - 100, NOW.unix));
     }
 }

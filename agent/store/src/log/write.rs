@@ -414,6 +414,19 @@ impl Log {
         result
     }
 
+    /// Syncs everything that was written, whatever the log's durability is.
+    pub(super) fn sync_all(&self, writer: &mut Writer) -> io::Result<()> {
+        self.clear_end(writer)?;
+        if !writer.dirty {
+            return Ok(());
+        }
+        let result = self.sync_files(writer);
+        if result.is_err() {
+            self.give_up_segment(writer);
+        }
+        result
+    }
+
     fn sync_files(&self, writer: &mut Writer) -> io::Result<()> {
         // Definitions first: a record that is there has its point list.
         if let Some(generation) = &mut writer.generation {
