@@ -151,9 +151,11 @@ impl Hub {
         self.lock().epoch
     }
 
-    /// The pipelines that exist now.
-    pub fn set_routes(&self, routes: &[Route]) {
+    /// The pipelines that exist now. `first` runs before any batch takes the new routes, and after
+    /// the last one that took the former ones.
+    pub fn set_routes(&self, routes: &[Route], first: &dyn Fn()) {
         let mut state = self.lock();
+        first();
         let former = std::mem::take(&mut state.routes);
         state.routes = routes
             .iter()

@@ -7,7 +7,7 @@ mod running;
 mod vault;
 mod view;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -171,9 +171,15 @@ impl Engine {
     }
 
     fn set_routes(&self) {
+        self.set_routes_after(|| {});
+    }
+
+    /// The same; `first` runs for each device between its last batch on the former routes and its
+    /// first on the new ones.
+    fn set_routes_after(&self, first: impl Fn()) {
         let routes: Vec<Route> = self.pipelines.values().map(|p| self.route(p)).collect();
         for running in self.devices.values() {
-            running.hub.set_routes(&routes);
+            running.hub.set_routes(&routes, &first);
         }
     }
 
@@ -195,11 +201,16 @@ impl Engine {
         let runs = self.devices.values_mut().filter_map(|d| d.run.take());
         join_all(runs.map(Run::stop)).await;
         // What waits in transforms waits on disk for the next start, or goes out.
-        let (kept, perish): (Vec<_>, Vec<_>) =
-            self.pipelines.values().partition(|p| p.stream.is_on_disk());
-        let memories = kept.iter().filter_map(|p| p.last_memory()).collect();
+        let mut memories = Vec::new();
+        let mut perish = BTreeSet::new();
+        for (key, running) in &mut self.pipelines {
+            match running.stream.is_on_disk() {
+                true => memories.extend(running.last_memory().await),
+                false => drop(perish.insert(key.clone())),
+            }
+        }
         for running in self.devices.values() {
-            running.hub.close_routes(|p| perish.iter().any(|r| r.pipeline.key == p.key));
+            running.hub.close_routes(|pipeline| perish.contains(&pipeline.key));
         }
         let until = Instant::now() + drain;
         while self.perishable() > 0 && Instant::now() < until {
@@ -252,10 +263,14 @@ impl Engine {
                 self.view.give_up(key, &sink, &ledger, GivenUp::SinkRemoved);
                 changed = true;
             }
-            running.remember().await;
+            if !self.vault.is_failing() {
+                running.remember().await;
+            }
             running.stream.look();
         }
-        self.vault.watch();
+        if self.vault.watch() {
+            self.pipelines.values_mut().for_each(RunningPipeline::forget_memories);
+        }
         if self.vault.retry() && self.applied {
             changed |= self.resume_orphans();
         }
@@ -309,6 +324,11 @@ impl Engine {
                 running.owes_disk =
                     !running.stream.is_on_disk() && self.vault.has_backlog(&log.key);
                 found |= self.resume_sinks(&log.key);
+                continue;
+            }
+            if self.leaving.contains_key(&log.key) {
+                // Removed while it was in memory: what is there goes first.
+                self.resumed = false;
                 continue;
             }
             let pipeline = Arc::new(vault::orphan(&log));

@@ -42,12 +42,14 @@ impl Engine {
             true => (self.vault.memory(&pipeline), None),
             false => self.vault.stream(&pipeline),
         };
-        if stream.is_on_disk() == former.stream.is_on_disk() {
+        if stream.is_on_disk() == former.stream.is_on_disk() || self.vault.is_failing() {
             former.displaced = displaced;
             return false;
         }
         let (to_disk, from) = (stream.is_on_disk(), former.stream.clone());
         let mut running = RunningPipeline::new(pipeline.clone(), stream, displaced);
+        // Those of a former process are of no use to transforms that are at work already.
+        running.give_up_memories();
         running.totals = former.totals.clone();
         running.totals.begin_anew();
         running.join_sinks();
@@ -59,11 +61,12 @@ impl Engine {
             to.take_over(&from, self.parts.clock.now()).await;
         }
         let former = self.pipelines.insert(key.clone(), running);
-        self.set_routes();
-        if to_disk {
-            // What came in meanwhile.
-            to.take_over(&from, self.parts.clock.now()).await;
-        }
+        // What came in meanwhile, before anything of the same device goes the new way.
+        self.set_routes_after(|| {
+            if to_disk {
+                to.take_rest(&from, self.parts.clock.now());
+            }
+        });
         let Some(former) = former else { return false };
         let until = Instant::now() + LAST_SAMPLES;
         while !to_disk && from.buffered() > 0 && Instant::now() < until {

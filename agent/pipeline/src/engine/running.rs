@@ -52,7 +52,7 @@ impl RunningPipeline {
     pub(super) fn new(pipeline: Arc<Pipeline>, stream: Stream, displaced: Option<Trouble>) -> Self {
         let (sinks, leaving) = (BTreeMap::new(), BTreeMap::new());
         let (totals, move_at) = (Arc::<Totals>::default(), Instant::now());
-        memory::recall(&stream, &totals);
+        memory::recall(&pipeline, &stream, &totals);
         let (owes_disk, memories) = (false, Memories::default());
         Self { pipeline, stream, totals, displaced, owes_disk, memories, move_at, sinks, leaving }
     }

@@ -49,12 +49,17 @@ impl Vault {
         vault
     }
 
-    /// Says when the disk begins or ends to fail.
-    pub(super) fn watch(&mut self) {
-        let Some((volume, _)) = &self.open else { return };
+    /// Whether the disk took nothing at the last look.
+    pub(super) fn is_failing(&self) -> bool {
+        self.failing.is_some()
+    }
+
+    /// Says when the disk begins or ends to fail; whether it begins.
+    pub(super) fn watch(&mut self) -> bool {
+        let Some((volume, _)) = &self.open else { return false };
         let trouble = trouble_of(volume);
         if trouble == self.failing {
-            return;
+            return false;
         }
         let verdict = match &trouble {
             Some(Trouble { code, message }) => {
@@ -67,7 +72,9 @@ impl Vault {
             }
         };
         self.windows.journal.note(self.clock.now(), "store".to_owned(), &verdict);
+        let begins = trouble.is_some() && self.failing.is_none();
         self.failing = trouble;
+        begins
     }
 
     /// Tries to open it when it is time to; whether it is open.

@@ -92,10 +92,8 @@ impl Disk {
         }
     }
 
-    /// Waits until what is on its way to the disk leaves room for more at once; not for long, for
-    /// a disk that takes nothing has its own rules of what gives way.
-    pub(super) async fn breathe(&self) {
-        let until = Instant::now() + LONGEST_BREATH;
+    /// Waits until what is on its way to the disk leaves room for more at once, or until then.
+    pub(super) async fn breathe(&self, until: Instant) {
         while self.log.usage().pending_bytes > MOST_ON_ITS_WAY && Instant::now() < until {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -256,7 +254,5 @@ impl Feed for DiskFeed {
 
 /// Bytes on their way to the disk, above which a take-over pauses.
 const MOST_ON_ITS_WAY: u64 = 2 << 20;
-/// Longest such pause.
-const LONGEST_BREATH: Duration = Duration::from_secs(5);
 /// Longest wait for a rate limit before it is looked at again.
 const MOST_WAIT: Duration = Duration::from_secs(1);

@@ -24,6 +24,9 @@ pub use receipt::{Gate, Part};
 
 use pace::Paces;
 
+/// Longest time in which a store on disk takes over what is in memory at the disk's own speed.
+const LONGEST_TAKE_OVER: Duration = Duration::from_secs(20);
+
 /// See the module. Cheap to clone: all clones are one store.
 #[derive(Clone)]
 pub struct Stream {
@@ -143,10 +146,20 @@ impl Stream {
     /// identities. What some of the sinks had delivered already comes to them again.
     pub async fn take_over(&self, former: &Self, now: UnixNanos) {
         let Place::Memory(ring) = &former.place else { return };
+        // Not for ever: then the policy of the store decides what gives way, and counts it.
+        let until = Instant::now() + LONGEST_TAKE_OVER;
         for batch in ring.take_all() {
             if let Place::Disk(disk) = &self.place {
-                disk.breathe().await;
+                disk.breathe(until).await;
             }
+            self.append(batch, now, || None, || Gate::open().0);
+        }
+    }
+
+    /// The same for what little came in meanwhile, at once.
+    pub fn take_rest(&self, former: &Self, now: UnixNanos) {
+        let Place::Memory(ring) = &former.place else { return };
+        for batch in ring.take_all() {
             self.append(batch, now, || None, || Gate::open().0);
         }
     }

@@ -112,6 +112,11 @@ impl Former {
     }
 }
 
+/// The bytes of a memory in which nothing is remembered.
+pub fn nothing_remembered() -> Vec<u8> {
+    write(&BTreeMap::new())
+}
+
 /// The memories of all devices as bytes.
 pub(super) fn write(devices: &BTreeMap<ObjectKey, Memory>) -> Vec<u8> {
     let mut writer = Writer::default();

@@ -34,7 +34,7 @@ use lineside_crds::model::Transform;
 
 use lane::Lane;
 
-pub use former::Former;
+pub use former::{Former, nothing_remembered};
 pub use state::StateError;
 pub use transformer::{Totals, Transformer};
 

@@ -50,16 +50,19 @@ impl Totals {
         self.sums().former.give_up()
     }
 
-    /// What is remembered at all devices, to be kept; `None` if that has not changed since it was
-    /// kept last.
-    pub fn cut(&self) -> Option<Vec<u8>> {
+    /// What is remembered at all devices, to be kept, and the position of their log, which is asked
+    /// for before: what is let out meanwhile counts as let out after it. `None` if nothing has
+    /// changed since it was kept last.
+    pub fn cut(&self, position: impl FnOnce() -> u64) -> Option<(u64, Vec<u8>)> {
         let transformers = self.transformers();
+        transformers.iter().for_each(|t| t.begin_cut());
+        let position = position();
         if !self.sums().is_stale && !transformers.iter().any(|t| t.is_changed()) {
             return None;
         }
         self.sums().is_stale = false;
         let memories = transformers.iter().map(|t| (t.device.clone(), t.cut()));
-        Some(former::write(&memories.collect()))
+        Some((position, former::write(&memories.collect())))
     }
 
     /// What the last [`Self::cut`] gave is kept.
@@ -207,10 +210,19 @@ impl Transformer {
         work.kept.is_none_or(|kept| kept.since.is_some() || kept.released != released)
     }
 
+    fn begin_cut(&self) {
+        let mut work = self.work();
+        work.cut.released = work.chain.numbers().released;
+    }
+
     fn cut(&self) -> Memory {
         let mut work = self.work();
-        work.cut = Mark { released: work.chain.numbers().released, since: None };
-        Memory { since: work.chain.waiting_since(), state: work.chain.state() }
+        let (released, waiting) = (work.chain.numbers().released, work.chain.waiting_since());
+        // What was let out since the position counts as let out after the cut: then the next
+        // process drops what its points remember.
+        let since = waiting.filter(|_| released != work.cut.released);
+        work.cut = Mark { released, since };
+        Memory { since: waiting, state: work.chain.state() }
     }
 
     fn kept(&self) {
@@ -301,7 +313,8 @@ mod tests {
         let transformer = Transformer::new(&pipeline, &device, &totals).unwrap();
         transformer.apply(&sample(60));
         assert_eq!(totals.waiting_since(), Some(60 * SECOND));
-        let body = totals.cut().unwrap();
+        let (position, body) = totals.cut(|| 7).unwrap();
+        assert_eq!(position, 7);
         transformer.apply(&sample(70));
         assert_eq!(totals.waiting_since(), Some(60 * SECOND), "it is not kept yet");
         totals.kept();
@@ -309,9 +322,9 @@ mod tests {
         // The result went out, and of it nothing can be taken back.
         transformer.apply(&sample(120));
         assert_eq!(totals.waiting_since(), Some(120 * SECOND));
-        assert!(totals.cut().is_some());
+        assert!(totals.cut(|| 8).is_some());
         totals.kept();
-        assert_eq!((totals.waiting_since(), totals.cut()), (None, None));
+        assert_eq!((totals.waiting_since(), totals.cut(|| 8)), (None, None));
 
         let totals = Arc::<Totals>::default();
         totals.go_on_with(Former::read(&body).unwrap());
@@ -324,6 +337,6 @@ mod tests {
         totals.go_on_with(Former::read(&body).unwrap());
         assert_eq!(totals.give_up_former(), Some(60 * SECOND));
         // What is kept is of nobody, and is kept no longer.
-        assert!(totals.cut().is_some());
+        assert!(totals.cut(|| 8).is_some());
     }
 }
