@@ -88,11 +88,15 @@ impl RunningPipeline {
     /// was kept before would be older than what consumers have.
     pub(super) fn forget_memories(&mut self) {
         self.totals.begin_anew();
-        if let Some(log) = self.stream.log()
-            && let Err(error) = log.remove_checkpoint()
-        {
-            tracing::warn!(pipeline = %self.pipeline.key, %error, "Old memory cannot be removed");
-        }
+        let (Some(log), key) = (self.stream.log().cloned(), self.pipeline.key.clone()) else {
+            return;
+        };
+        // Nobody waits for it: the disk may take its time now.
+        drop(spawn_blocking(move || {
+            if let Err(error) = log.remove_checkpoint() {
+                tracing::warn!(pipeline = %key, %error, "Old memory cannot be removed");
+            }
+        }));
     }
 
     /// The last memory: nothing comes any more. `None` also while one before it is being written.
