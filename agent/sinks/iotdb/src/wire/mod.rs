@@ -17,8 +17,8 @@ pub use reply::{
     properties, reply, statement_id, status,
 };
 pub use request::{
-    Login, close_operation, close_session, create_aligned, execute, fetch, get_properties,
-    get_time_zone, insert_tablet, insert_tablets, open_session, query, request_statement_id,
+    Login, close_operation, close_session, execute, fetch, get_properties, get_time_zone,
+    insert_tablet, insert_tablets, open_session, query, request_statement_id,
 };
 pub use tablet::{Category, Cell, Column, DataType, Tablet, TypeMismatch};
 

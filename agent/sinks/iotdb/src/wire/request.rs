@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 
-use super::tablet::{Category, Tablet};
+use super::tablet::Tablet;
 use super::thrift::{Type, Writer};
 
 /// `TSProtocolVersion.IOTDB_SERVICE_PROTOCOL_V3`.
@@ -238,29 +238,3 @@ fn put_values(w: &mut Writer<'_>, tablet: &Tablet) {
 fn count(rows: usize) -> i32 {
     i32::try_from(rows).unwrap_or(i32::MAX)
 }
-
-/// `createAlignedTimeseries` for those columns of a tablet that are fields, with the encodings
-/// and the compression that the server chooses for a type by itself.
-pub fn create_aligned(out: &mut BytesMut, sequence: i32, session: i64, tablet: &Tablet) {
-    let fields = || tablet.columns.iter().filter(|c| c.category == Category::Field);
-    let total = fields().count();
-    call(out, "createAlignedTimeseries", sequence, |w| {
-        field_i64(w, 1, session);
-        field_text(w, 2, &tablet.target);
-        w.field(3, Type::List);
-        w.list(Type::Binary, total);
-        fields().for_each(|c| w.binary(c.name.as_bytes()));
-        w.field(4, Type::List);
-        w.list(Type::I32, total);
-        fields().for_each(|c| w.i32(c.of.code().into()));
-        w.field(5, Type::List);
-        w.list(Type::I32, total);
-        fields().for_each(|c| w.i32(c.of.encoding().into()));
-        w.field(6, Type::List);
-        w.list(Type::I32, total);
-        fields().for_each(|_| w.i32(LZ4));
-    });
-}
-
-/// `CompressionType.LZ4` of TsFile, the server's default.
-const LZ4: i32 = 7;

@@ -84,16 +84,6 @@ impl DataType {
     pub fn of_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|of| of.name() == name)
     }
-
-    /// The encoding that the server gives a column of this type by default (`TSEncoding`).
-    pub fn encoding(self) -> u8 {
-        match self {
-            Self::Boolean => 2,
-            Self::Int32 | Self::Int64 | Self::Timestamp | Self::Date => 4,
-            Self::Float | Self::Double => 8,
-            Self::Text | Self::Blob | Self::String => 0,
-        }
-    }
 }
 
 /// What a column is for a table; in the tree model all are fields.
