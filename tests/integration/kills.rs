@@ -4,7 +4,6 @@
 use std::time::{Duration, Instant};
 
 use lineside_tests::dir::TestDir;
-use lineside_tests::faults::device::Device;
 use lineside_tests::faults::dice::{self, Dice};
 use lineside_tests::faults::judge::{Violation, judge};
 use lineside_tests::faults::line::{Line, Polled, Setup};
@@ -13,18 +12,6 @@ use lineside_tests::faults::schedule::{Act, Outage, Step, draw};
 
 /// Kills in `cargo xtask test`; `cargo xtask soak kills` sets more.
 const KILLS: usize = 50;
-
-/// A device that is polled every 10 ms in one request, and one every 100 ms in three.
-fn devices(dir: &TestDir) -> Vec<Polled> {
-    let slow: Vec<u16> =
-        [0, 200, 1000].iter().flat_map(|from| [*from, from + 2, from + 4]).collect();
-    let fast = Device::start(dir, "fast", 0, &[0, 2, 4, 6]).unwrap();
-    let slow = Device::start(dir, "slow", 1, &slow).unwrap();
-    vec![
-        Polled { device: fast, interval: Duration::from_millis(10) },
-        Polled { device: slow, interval: Duration::from_millis(100) },
-    ]
-}
 
 fn kills() -> usize {
     match std::env::var("LINESIDE_KILLS") {
@@ -35,7 +22,7 @@ fn kills() -> usize {
 
 fn start(test: &str, durability: &str) -> Line {
     let dir = TestDir::new(test).unwrap();
-    let devices = devices(&dir);
+    let devices = Polled::fast_and_slow(&dir, Duration::from_millis(10)).unwrap();
     let state = dir.folder("agent-state").unwrap();
     Line::start(
         &dir,

@@ -12,7 +12,6 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use lineside_tests::dir::TestDir;
-use lineside_tests::faults::device::Device;
 use lineside_tests::faults::dice::{self, Dice};
 use lineside_tests::faults::judge::{Verdict, judge};
 use lineside_tests::faults::line::Polled;
@@ -22,20 +21,10 @@ use lineside_tests::power::plant::{Cycle, Plant, Seen};
 
 /// Cycles, unless `cargo xtask soak power --cycles` says otherwise.
 const CYCLES: usize = 5;
+/// Time between two polls of the fast device.
+const POLLED: Duration = Duration::from_millis(20);
 /// Lines that a cut has to cost a file that nobody syncs: two seconds of them.
 const ENOUGH: u64 = 20;
-
-/// A device that is polled every 20 ms in one request, and one every 200 ms in three.
-fn devices(dir: &TestDir) -> Vec<Polled> {
-    let slow: Vec<u16> =
-        [0, 200, 1000].iter().flat_map(|from| [*from, from + 2, from + 4]).collect();
-    let fast = Device::start(dir, "fast", 0, &[0, 2, 4, 6]).unwrap();
-    let slow = Device::start(dir, "slow", 1, &slow).unwrap();
-    vec![
-        Polled { device: fast, interval: Duration::from_millis(20) },
-        Polled { device: slow, interval: Duration::from_millis(200) },
-    ]
-}
 
 fn cycles() -> usize {
     match std::env::var("LINESIDE_POWER_CYCLES") {
@@ -46,8 +35,9 @@ fn cycles() -> usize {
 
 fn start(test: &str, durability: &'static str) -> Plant {
     let dir = TestDir::new(test).unwrap();
+    let devices = Polled::fast_and_slow(&dir, POLLED).unwrap();
     let guest = Guest::pack(Path::new(env!("CARGO_BIN_EXE_lineside-guest-clock"))).unwrap();
-    Plant::start(&dir, devices(&dir), guest, durability).unwrap()
+    Plant::start(&dir, devices, guest, durability).unwrap()
 }
 
 /// Does all of it and says what came of it.

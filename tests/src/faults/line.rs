@@ -49,6 +49,23 @@ pub struct Polled {
     pub interval: Duration,
 }
 
+impl Polled {
+    /// A device that is polled each `often` in one request, and one a tenth as often in three.
+    ///
+    /// # Errors
+    /// A device does not start.
+    pub fn fast_and_slow(dir: &TestDir, often: Duration) -> Result<Vec<Self>> {
+        let slow: Vec<u16> =
+            [0, 200, 1000].iter().flat_map(|from| [*from, from + 2, from + 4]).collect();
+        let fast = Device::start(dir, "fast", 0, &[0, 2, 4, 6])?;
+        let slow = Device::start(dir, "slow", 1, &slow)?;
+        Ok(vec![
+            Self { device: fast, interval: often },
+            Self { device: slow, interval: often * 10 },
+        ])
+    }
+}
+
 /// The whole line.
 #[derive(Debug)]
 pub struct Line {
