@@ -9,7 +9,7 @@ use crate::error::StoreError;
 use crate::frame::Kind;
 use crate::fs::{Fs, Open};
 use crate::letter;
-use crate::log::{decode_entry, files, load_definitions};
+use crate::log::{decode_entry, files, load_definitions, read_checkpoint};
 use crate::scan::Scan;
 use crate::sealed::{self, SLOT};
 
@@ -42,6 +42,7 @@ pub fn verify(fs: &dyn Fs, dir: &Path) -> Result<Vec<Finding>, StoreError> {
         findings.segments(fs, &log);
         findings.cursors(fs, &log);
         findings.letters(fs, &log);
+        findings.checkpoint(fs, &log);
     }
     Ok(findings.0)
 }
@@ -171,6 +172,16 @@ impl Findings {
                 let what = "no copy is good; the sink will get everything again";
                 self.note(path, None, what);
             }
+        }
+    }
+
+    fn checkpoint(&mut self, fs: &dyn Fs, log: &LogLayout) {
+        match read_checkpoint(fs, &log.dir, &log.seal) {
+            Ok(_) => {}
+            Err(StoreError::Unreadable(path)) => {
+                self.note(path, None, "damaged; the transforms begin anew, and the gap says so");
+            }
+            Err(error) => self.note(log.dir.clone(), None, error.to_string()),
         }
     }
 

@@ -3,6 +3,7 @@
 //! below that position is on disk: what is in it as handed over is there.
 
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use lineside_core::{Batch, UnixNanos};
@@ -14,8 +15,8 @@ use super::reading::{Origins, Part};
 use crate::entry::Content;
 use crate::error::StoreError;
 use crate::fields::Reader;
-use crate::frame::Kind;
-use crate::fs::Open;
+use crate::frame::{Kind, Seal};
+use crate::fs::{Fs, Open};
 use crate::scan::Scan;
 use crate::sealed;
 
@@ -99,20 +100,7 @@ impl Log {
         if !std::mem::take(&mut self.state().former_checkpoint) {
             return Ok(None);
         }
-        let path = self.dir.join(CHECKPOINT);
-        let most = sealed::PREFIX + 8 + Checkpoint::MOST;
-        let bytes = match sealed::read(&*self.shared.fs, &path, most) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(StoreError::io("read", path)(error)),
-        };
-        let body = sealed::decode(&self.seal, &bytes).map(|(_, body)| body);
-        let checkpoint = body.and_then(|body| {
-            let mut reader = Reader(body);
-            let position = reader.u64("position").ok()?;
-            Some(Checkpoint { position, body: reader.0.to_vec() })
-        });
-        checkpoint.map(Some).ok_or(StoreError::Unreadable(path))
+        read_checkpoint(&*self.shared.fs, &self.dir, &self.seal)
     }
 
     /// Shows every batch from `position` on. `false` if some are not shown, because they cannot be
@@ -183,6 +171,30 @@ impl Log {
     }
 }
 
+/// The checkpoint in the directory of a log, if there is one.
+///
+/// # Errors
+/// The disk refuses, or what is there is damaged.
+pub(crate) fn read_checkpoint(
+    fs: &dyn Fs,
+    dir: &Path,
+    seal: &Seal,
+) -> Result<Option<Checkpoint>, StoreError> {
+    let path = dir.join(CHECKPOINT);
+    let bytes = match sealed::read(fs, &path, sealed::PREFIX + 8 + Checkpoint::MOST) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(StoreError::io("read", path)(error)),
+    };
+    let body = sealed::decode(seal, &bytes).map(|(_, body)| body);
+    let checkpoint = body.and_then(|body| {
+        let mut reader = Reader(body);
+        let position = reader.u64("position").ok()?;
+        Some(Checkpoint { position, body: reader.0.to_vec() })
+    });
+    checkpoint.map(Some).ok_or(StoreError::Unreadable(path))
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -194,6 +206,7 @@ mod tests {
 
     use super::*;
     use crate::fs::RealFs;
+    use crate::inspect::verify;
     use crate::log::{Now, Stamp, Take};
     use crate::volume::{Options, Volume};
 
@@ -277,6 +290,8 @@ mod tests {
         std::fs::write(&path, bytes).unwrap();
         let (volume, log) = open(&dir);
         assert!(log.take_checkpoint().is_err());
+        let found = verify(&RealFs, &dir.path().join("store")).unwrap();
+        assert!(found.iter().any(|finding| finding.path == path), "{found:?}");
         log.remove_checkpoint().unwrap();
         drop((volume, log));
         assert_eq!(open(&dir).1.take_checkpoint().unwrap(), None);

@@ -37,6 +37,7 @@ use lineside_crds::model::{ObjectKey, Store};
 
 pub use append::{Appended, Stamp};
 pub use checkpoint::Checkpoint;
+pub(crate) use checkpoint::read_checkpoint;
 pub use feed::Take;
 pub use letters::{DeadLetter, Handled};
 pub use reading::Reading;
