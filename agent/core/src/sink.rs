@@ -82,8 +82,18 @@ pub trait Feed: Send {
     /// is one. Cancel-safe.
     fn next(&mut self) -> BoxFuture<'_, Record>;
 
-    /// Says what became of a record. In any order; a record settled twice counts once.
-    fn settle(&mut self, offset: u64, outcome: Outcome);
+    /// Says what became of a record, for good. In any order; a record settled twice counts once.
+    fn settle(&mut self, id: &RecordId, outcome: Outcome);
+
+    /// Says what became of a record at a remote that may still lose what it accepted. It is settled
+    /// when a mark as high as `mark` is confirmed, and handed out again when the session ends
+    /// before. Until then it costs little: its samples are given back unless some were refused.
+    /// Marks never fall within a session; a few dozen of them at a time are enough to tell times
+    /// apart.
+    fn accepted(&mut self, id: &RecordId, outcome: Outcome, mark: u64);
+
+    /// The remote will not lose what this session accepted with this mark or a lower one.
+    fn confirmed(&mut self, mark: u64);
 }
 
 /// One record: a batch with its identity.

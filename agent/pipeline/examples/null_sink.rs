@@ -99,7 +99,7 @@ impl Sink for Null {
                 };
                 let samples = record.batch.len();
                 DELIVERED.fetch_add(samples as u64, Ordering::Relaxed);
-                context.feed.settle(record.id.offset, Outcome::delivered(samples));
+                context.feed.settle(&record.id, Outcome::delivered(samples));
             }
         })
     }

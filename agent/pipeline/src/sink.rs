@@ -8,7 +8,9 @@ use lineside_core::clock::Clock;
 use lineside_core::driver::Ended;
 use lineside_core::fault::{Fault, FaultClass};
 use lineside_core::secret::Secrets;
-use lineside_core::sink::{Feed, Outcome, Record, Sink, SinkContext, SinkIdentity, SinkState};
+use lineside_core::sink::{
+    Feed, Outcome, Record, RecordId, Sink, SinkContext, SinkIdentity, SinkState,
+};
 use lineside_crds::diagnostics::Code;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -136,7 +138,7 @@ impl Station {
         self.judge(&mut state);
     }
 
-    /// A record was settled.
+    /// A record has its answer.
     fn settled(&self, outcome: &Outcome) {
         let mut guard = self.lock();
         let state = &mut *guard;
@@ -236,9 +238,18 @@ impl Feed for Told {
         self.feed.next()
     }
 
-    fn settle(&mut self, offset: u64, outcome: Outcome) {
+    fn settle(&mut self, id: &RecordId, outcome: Outcome) {
         self.station.settled(&outcome);
-        self.feed.settle(offset, outcome);
+        self.feed.settle(id, outcome);
+    }
+
+    fn accepted(&mut self, id: &RecordId, outcome: Outcome, mark: u64) {
+        self.station.settled(&outcome);
+        self.feed.accepted(id, outcome, mark);
+    }
+
+    fn confirmed(&mut self, mark: u64) {
+        self.feed.confirmed(mark);
     }
 }
 

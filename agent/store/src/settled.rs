@@ -87,6 +87,11 @@ impl Settled {
         (offset < end.offset).then_some(*end)
     }
 
+    /// Where the first settled range above `offset` begins.
+    pub(crate) fn next_start(&self, offset: u64) -> Option<u64> {
+        self.ranges.range(offset + 1..).next().map(|(start, _)| *start)
+    }
+
     pub(crate) fn contains(&self, offset: u64) -> bool {
         self.end_of(offset).is_some()
     }

@@ -1,6 +1,6 @@
 //! A [`Feed`] whose records a test gives, and which remembers what became of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::sink::{Feed, Outcome, Record, RecordId};
 /// How often a condition is looked at when nothing changes.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
-/// One call of [`Feed::settle`].
+/// What a session said became of a record for good.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settled {
     /// Offset of the record.
@@ -34,6 +34,10 @@ struct Inner {
     settled: Vec<Settled>,
     done: BTreeSet<u64>,
     sessions: u32,
+    /// How often a mark was lower than the one before it, in one session.
+    marks_fallen: usize,
+    /// Most different marks that were open at a time.
+    marks_open: usize,
 }
 
 /// A store in memory for one sink: records in, outcomes out. [`ScriptedFeed::session`] makes the
@@ -62,6 +66,8 @@ impl ScriptedFeed {
                 settled: Vec::new(),
                 done: BTreeSet::new(),
                 sessions: 0,
+                marks_fallen: 0,
+                marks_open: 0,
             })),
             version: Arc::new(watch::Sender::new(0)),
         }
@@ -98,7 +104,14 @@ impl ScriptedFeed {
             inner.sessions
         };
         let version = self.version.subscribe();
-        Box::new(View { feed: self.clone(), version, session, next: 0 })
+        Box::new(View {
+            accepted: BTreeMap::new(),
+            mark: None,
+            feed: self.clone(),
+            version,
+            session,
+            next: 0,
+        })
     }
 
     /// Length of the record at `offset`; 0 when there is none.
@@ -107,9 +120,16 @@ impl ScriptedFeed {
         lock(&self.inner).records.get(at).map_or(0, |batch| batch.len() as u64)
     }
 
-    /// Every call of settle, in order.
+    /// What became of records for good, in order.
     pub fn settled(&self) -> Vec<Settled> {
         lock(&self.inner).settled.clone()
+    }
+
+    /// How often a mark was lower than the one before it in its session, and how many different ones
+    /// were open at a time.
+    pub fn marks(&self) -> (usize, usize) {
+        let inner = lock(&self.inner);
+        (inner.marks_fallen, inner.marks_open)
     }
 
     /// Number of different records that are settled.
@@ -157,6 +177,9 @@ impl ScriptedFeed {
 
 /// What one session sees.
 struct View {
+    /// Accepted and not confirmed, by offset.
+    accepted: BTreeMap<u64, (u64, Outcome)>,
+    mark: Option<u64>,
     feed: ScriptedFeed,
     version: watch::Receiver<u64>,
     session: u32,
@@ -164,6 +187,16 @@ struct View {
 }
 
 impl View {
+    fn done(&self, offset: u64, outcome: Outcome) {
+        {
+            let mut inner = lock(&self.feed.inner);
+            let session = self.session;
+            inner.settled.push(Settled { offset, outcome, session });
+            inner.done.insert(offset);
+        }
+        self.feed.bump();
+    }
+
     fn take(&mut self) -> Option<Record> {
         let record = {
             let mut inner = lock(&self.feed.inner);
@@ -198,13 +231,24 @@ impl Feed for View {
         })
     }
 
-    fn settle(&mut self, offset: u64, outcome: Outcome) {
-        {
-            let mut inner = lock(&self.feed.inner);
-            let session = self.session;
-            inner.settled.push(Settled { offset, outcome, session });
-            inner.done.insert(offset);
+    fn settle(&mut self, id: &RecordId, outcome: Outcome) {
+        self.done(id.offset, outcome);
+    }
+
+    fn accepted(&mut self, id: &RecordId, outcome: Outcome, mark: u64) {
+        let fallen = self.mark.is_some_and(|before| mark < before);
+        self.mark = Some(mark);
+        self.accepted.insert(id.offset, (mark, outcome));
+        let open: BTreeSet<u64> = self.accepted.values().map(|(mark, _)| *mark).collect();
+        let mut inner = lock(&self.feed.inner);
+        inner.marks_fallen += usize::from(fallen);
+        inner.marks_open = inner.marks_open.max(open.len());
+    }
+
+    fn confirmed(&mut self, mark: u64) {
+        let safe: Vec<_> = self.accepted.extract_if(.., |_, (m, _)| *m <= mark).collect();
+        for (offset, (_, outcome)) in safe {
+            self.done(offset, outcome);
         }
-        self.feed.bump();
     }
 }

@@ -6,7 +6,7 @@ use futures::future::BoxFuture;
 use lineside_core::driver::Ended;
 use lineside_core::kit::Report;
 use lineside_core::kit::sink::{check_cancellation, check_connection, check_delivery};
-use lineside_core::sink::{Feed, Guarantee, Outcome, Record, Sink, SinkContext};
+use lineside_core::sink::{Feed, Guarantee, Outcome, Record, RecordId, Sink, SinkContext};
 use tokio_util::sync::CancellationToken;
 
 use crate::sink::{LineCase, LineSink};
@@ -22,6 +22,7 @@ enum Flaw {
     SaysNothingOfItsConnection,
     HidesRefusals,
     Miscounts,
+    LowersItsMarks,
 }
 
 /// The line sink with a flaw.
@@ -76,13 +77,17 @@ impl Feed for FlawedFeed {
         Box::pin(async move {
             let record = self.inner.next().await;
             if self.flaw == Flaw::SettlesWhenTaken {
-                self.inner.settle(record.id.offset, Outcome::delivered(record.batch.len()));
+                self.inner.settle(&record.id, Outcome::delivered(record.batch.len()));
             }
             record
         })
     }
 
-    fn settle(&mut self, offset: u64, outcome: Outcome) {
+    fn settle(&mut self, id: &RecordId, outcome: Outcome) {
+        if self.flaw == Flaw::LowersItsMarks {
+            self.inner.accepted(id, outcome, u64::MAX - id.offset);
+            return self.inner.confirmed(u64::MAX);
+        }
         let mut outcome = outcome;
         match self.flaw {
             Flaw::HidesRefusals if outcome.rejected > 0 => outcome = Outcome::delivered(1),
@@ -92,12 +97,20 @@ impl Feed for FlawedFeed {
         let times = match self.flaw {
             Flaw::SettlesWhenTaken => 0,
             Flaw::SettlesTwice => 2,
-            Flaw::ForgetsToSettle if offset % 7 == 6 => 0,
+            Flaw::ForgetsToSettle if id.offset % 7 == 6 => 0,
             _ => 1,
         };
         for _ in 0..times {
-            self.inner.settle(offset, outcome.clone());
+            self.inner.settle(id, outcome.clone());
         }
+    }
+
+    fn accepted(&mut self, id: &RecordId, outcome: Outcome, mark: u64) {
+        self.inner.accepted(id, outcome, mark);
+    }
+
+    fn confirmed(&mut self, mark: u64) {
+        self.inner.confirmed(mark);
     }
 }
 
@@ -159,4 +172,10 @@ async fn the_kit_finds_a_sink_that_calls_a_refused_record_delivered() {
 async fn the_kit_finds_a_sink_whose_outcome_is_not_the_length_of_the_record() {
     let case = LineCase(|s| Arc::new(Flawed(s, Flaw::Miscounts)));
     expect(&check_delivery(&case).await, &["SNK-16"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_kit_finds_a_sink_whose_marks_fall() {
+    let case = LineCase(|s| Arc::new(Flawed(s, Flaw::LowersItsMarks)));
+    expect(&check_delivery(&case).await, &["SNK-17"]);
 }

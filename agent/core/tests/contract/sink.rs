@@ -11,7 +11,7 @@ use futures::future::BoxFuture;
 use lineside_core::driver::Ended;
 use lineside_core::kit::sink::{Remote, SinkCase, check};
 use lineside_core::kit::{number_of, numbered_batch, numbered_origin};
-use lineside_core::sink::{Guarantee, Outcome, Sink, SinkContext};
+use lineside_core::sink::{Guarantee, Outcome, RecordId, Sink, SinkContext};
 use lineside_core::{Batch, Fault, FaultClass, StatusCode, TimeQuality};
 use lineside_crds::diagnostics::Code;
 use tokio::io::AsyncWriteExt;
@@ -70,8 +70,8 @@ async fn run(remote: SocketAddr, mut context: SinkContext) -> Fault {
         Ok(Ok(_)) => return wrong("the greeting"),
         Ok(Err(error)) => return wrong("the greeting").because(error),
     }
-    // Offsets that wait for an answer, oldest first, with the time they were sent.
-    let mut open: VecDeque<(u64, Instant)> = VecDeque::new();
+    // What waits for an answer, oldest first, with the time it was sent.
+    let mut open: VecDeque<(RecordId, Instant)> = VecDeque::new();
     loop {
         let overdue = open.front().map(|(_, sent)| *sent + DEADLINE);
         tokio::select! {
@@ -81,18 +81,17 @@ async fn run(remote: SocketAddr, mut context: SinkContext) -> Fault {
                     Err(error) => return wrong("an answer").because(error),
                 };
                 let Some((offset, outcome)) = parse(&line) else { return wrong("an answer") };
-                if open.pop_front().is_none_or(|(o, _)| o != offset) {
-                    return wrong("the offset of an answer");
-                }
-                context.feed.settle(offset, outcome);
+                let answered = open.pop_front().filter(|(id, _)| id.offset == offset);
+                let Some((id, _)) = answered else { return wrong("the offset of an answer") };
+                context.feed.settle(&id, outcome);
             }
             record = context.feed.next(), if open.len() < WINDOW => {
                 let offset = record.id.offset;
                 let Some(number) = number_of(&record.batch) else {
-                    context.feed.settle(offset, Outcome::skipped(record.batch.len()));
+                    context.feed.settle(&record.id, Outcome::skipped(record.batch.len()));
                     continue;
                 };
-                open.push_back((offset, Instant::now()));
+                open.push_back((record.id.clone(), Instant::now()));
                 let line = format!("{offset} {number}\n");
                 match timeout(DEADLINE, to.write_all(line.as_bytes())).await {
                     Err(_) => return silent(),

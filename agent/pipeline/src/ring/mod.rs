@@ -2,8 +2,9 @@
 //!
 //! Every sample that enters is, for every sink, delivered, buffered, or dropped with a reason;
 //! the numbers are kept here, beside the records they speak of, under one lock. A record that
-//! was handed to a sink and not settled may have arrived, so it is never dropped: else it could
-//! be delivered and counted as lost.
+//! was handed to a sink and has no answer may have arrived, so it is never dropped: else it could
+//! be delivered and counted as lost. One that the remote accepted and may still lose stays as long
+//! as there is room, and counts by the remote's answer when there is none.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
@@ -44,7 +45,9 @@ struct Cursor {
     head: u64,
     /// Everything at or above was never handed out.
     untouched: u64,
-    /// Bytes of what was handed out and is not settled.
+    /// Answers to what was handed out that count when their mark is confirmed.
+    accepted: BTreeMap<u64, (u64, Outcome)>,
+    /// Bytes of what was handed out and has no answer.
     held_bytes: u64,
     ledger: Ledger,
     last_drop: Option<LastDrop>,
@@ -54,16 +57,17 @@ impl Cursor {
     fn new(at: u64) -> Self {
         let (settled, ledger) = (RangeSet::default(), Ledger::default());
         let (floor, head, untouched, held_bytes, last_drop) = (at, at, at, 0, None);
-        Self { floor, settled, head, untouched, held_bytes, ledger, last_drop }
+        let accepted = BTreeMap::new();
+        Self { floor, settled, head, untouched, accepted, held_bytes, ledger, last_drop }
     }
 
     fn wants(&self, offset: u64) -> bool {
         offset >= self.floor && !self.settled.contains(offset)
     }
 
-    /// Handed out and not settled: it may have arrived.
+    /// Handed out and without an answer: it may have arrived.
     fn holds(&self, offset: u64) -> bool {
-        offset < self.untouched && self.wants(offset)
+        offset < self.untouched && self.wants(offset) && !self.accepted.contains_key(&offset)
     }
 
     fn settle(&mut self, offset: u64) {
@@ -72,7 +76,23 @@ impl Cursor {
         self.settled.forget_below(self.floor);
     }
 
+    /// Counts what became of the samples of a record.
+    fn count(&mut self, offset: u64, samples: u64, outcome: &Outcome) {
+        // A sink that miscounts must not unbalance the books: what it does not account for was
+        // not delivered.
+        let delivered = outcome.delivered.min(samples);
+        let skipped = outcome.skipped.min(samples - delivered);
+        self.settle(offset);
+        self.ledger.buffered -= samples;
+        self.ledger.delivered += delivered;
+        self.ledger.drop(DropReason::NotEncodable, skipped);
+        self.ledger.drop(DropReason::Rejected, samples - delivered - skipped);
+    }
+
     fn drop_samples(&mut self, offset: u64, samples: u64, reason: DropReason) {
+        if let Some((_, outcome)) = self.accepted.remove(&offset) {
+            return self.count(offset, samples, &outcome);
+        }
         self.settle(offset);
         self.ledger.buffered -= samples;
         self.ledger.drop(reason, samples);
@@ -203,9 +223,7 @@ impl Ring {
 
     /// The records for one session of a sink: first what was handed out and not settled, then on.
     pub fn feed(self: &Arc<Self>, sink: &Arc<str>) -> Box<dyn Feed> {
-        if let Some(cursor) = self.lock().cursors.get_mut(sink) {
-            cursor.head = cursor.floor;
-        }
+        self.lock().begin_session(sink);
         Box::new(RingFeed { ring: self.clone(), sink: sink.clone() })
     }
 
@@ -276,32 +294,64 @@ impl Ring {
             return;
         }
         cursor.held_bytes -= slot.bytes;
-        // A sink that miscounts must not unbalance the books: what it does not account for was
-        // not delivered.
-        let delivered = outcome.delivered.min(samples);
-        let skipped = outcome.skipped.min(samples - delivered);
-        cursor.settle(offset);
-        cursor.ledger.buffered -= samples;
-        cursor.ledger.delivered += delivered;
-        cursor.ledger.drop(DropReason::NotEncodable, skipped);
-        cursor.ledger.drop(DropReason::Rejected, samples - delivered - skipped);
+        cursor.count(offset, samples, outcome);
         // Which samples of a partly accepted record went is not known here, so it is not shown.
-        if delivered == samples {
-            self.windows.tap.show(|| Seen::Delivered {
-                pipeline: self.pipeline.clone(),
-                sink: sink.clone(),
-                id: self.id(offset),
-                batch: slot.batch.clone(),
-            });
-        }
+        self.show(sink, offset, &slot.batch, outcome);
         inner.trim(offset);
         // A feed may wait for room among what is held, and a device for room at all.
         self.grown.notify_waiters();
         self.shrunk.notify_waiters();
     }
+
+    fn accepted(&self, sink: &Arc<str>, offset: u64, outcome: Outcome, mark: u64) {
+        let mut inner = self.lock();
+        let inner = &mut *inner;
+        let Some(slot) = inner.slots.get(&offset) else { return };
+        let Some(cursor) = inner.cursors.get_mut(sink).filter(|c| c.holds(offset)) else { return };
+        cursor.held_bytes -= slot.bytes;
+        self.show(sink, offset, &slot.batch, &outcome);
+        cursor.accepted.insert(offset, (mark, outcome));
+        self.grown.notify_waiters();
+    }
+
+    fn confirmed(&self, sink: &Arc<str>, mark: u64) {
+        let mut inner = self.lock();
+        let inner = &mut *inner;
+        let Some(cursor) = inner.cursors.get_mut(sink) else { return };
+        let safe: Vec<_> = cursor.accepted.extract_if(.., |_, (m, _)| *m <= mark).collect();
+        for (offset, (_, outcome)) in &safe {
+            let samples = inner.slots.get(offset).map_or(0, |slot| slot.samples);
+            cursor.count(*offset, samples, outcome);
+        }
+        for (offset, _) in safe {
+            inner.trim(offset);
+        }
+        self.shrunk.notify_waiters();
+    }
+
+    fn show(&self, sink: &Arc<str>, offset: u64, batch: &Arc<Batch>, outcome: &Outcome) {
+        // Which samples of a partly accepted record went is not known here, so it is not shown.
+        if outcome.delivered >= batch.len() as u64 {
+            self.windows.tap.show(|| Seen::Delivered {
+                pipeline: self.pipeline.clone(),
+                sink: sink.clone(),
+                id: self.id(offset),
+                batch: batch.clone(),
+            });
+        }
+    }
 }
 
 impl Inner {
+    /// What is not settled is handed out again, also what had been accepted.
+    fn begin_session(&mut self, sink: &str) {
+        let Some(cursor) = self.cursors.get_mut(sink) else { return };
+        cursor.head = cursor.floor;
+        for offset in std::mem::take(&mut cursor.accepted).into_keys() {
+            cursor.held_bytes += self.slots.get(&offset).map_or(0, |slot| slot.bytes);
+        }
+    }
+
     fn append(&mut self, slot: Slot) {
         self.expire(slot.captured_at);
         let (offset, samples, bytes) = (self.next, slot.samples, slot.bytes);
@@ -439,8 +489,16 @@ impl Feed for RingFeed {
         })
     }
 
-    fn settle(&mut self, offset: u64, outcome: Outcome) {
-        self.ring.settle(&self.sink, offset, &outcome);
+    fn settle(&mut self, id: &RecordId, outcome: Outcome) {
+        self.ring.settle(&self.sink, id.offset, &outcome);
+    }
+
+    fn accepted(&mut self, id: &RecordId, outcome: Outcome, mark: u64) {
+        self.ring.accepted(&self.sink, id.offset, outcome, mark);
+    }
+
+    fn confirmed(&mut self, mark: u64) {
+        self.ring.confirmed(&self.sink, mark);
     }
 }
 

@@ -52,11 +52,11 @@ async fn a_record_is_kept_until_every_sink_has_settled_it() {
     ring.append(batch(1));
     let (mut fa, mut fb) = (ring.feed(&a), ring.feed(&b));
     let first = fa.next().await;
-    fa.settle(first.id.offset, delivered());
+    fa.settle(&first.id, delivered());
     assert!(ring.store().bytes > 0);
     let second = fb.next().await;
     assert_eq!(first.id, second.id);
-    fb.settle(second.id.offset, delivered());
+    fb.settle(&second.id, delivered());
     assert_eq!(ring.store().bytes, 0);
     assert_eq!(ledger(&ring, "a").delivered, 1);
 }
@@ -78,7 +78,7 @@ async fn the_oldest_unsent_records_give_way_and_what_may_have_arrived_stays() {
     for _ in 0..5 {
         let record = feed.next().await;
         got.push(record.id.offset);
-        feed.settle(record.id.offset, delivered());
+        feed.settle(&record.id, delivered());
     }
     assert_eq!(got, [sent, 17, 18, 19, 20]);
     assert_eq!(ledger(&ring, "a").delivered, 5);
@@ -110,17 +110,59 @@ async fn settlements_out_of_order_and_twice_count_once() {
         feed.next().await;
     }
     for offset in [3, 1, 1, 3, 99] {
-        feed.settle(offset, delivered());
+        feed.settle(&ring.id(offset), delivered());
     }
     assert_eq!(ledger(&ring, "a").delivered, 4);
     let mut again = ring.feed(&a);
     assert_eq!((again.next().await.id.offset, again.next().await.id.offset), (0, 2));
-    again.settle(0, Outcome::skipped(2));
-    again.settle(2, Outcome::rejected(2, Code::RecordRejected, "no"));
+    again.settle(&ring.id(0), Outcome::skipped(2));
+    again.settle(&ring.id(2), Outcome::rejected(2, Code::RecordRejected, "no"));
     let now = ledger(&ring, "a");
     assert_eq!(now.buffered, 0);
     assert_eq!(now.dropped[&DropReason::Rejected], 2);
     assert_eq!(now.dropped[&DropReason::NotEncodable], 2);
+}
+
+#[tokio::test]
+async fn what_was_accepted_counts_when_it_is_confirmed_and_comes_again_when_the_session_ends_before()
+ {
+    let ring = ring(store(100, Overflow::DropOldest));
+    let a = sink(&ring, "a");
+    for _ in 0..4 {
+        ring.append(batch(2));
+    }
+    let mut feed = ring.feed(&a);
+    for offset in 0..3 {
+        let record = feed.next().await;
+        feed.accepted(&record.id, delivered(), offset);
+    }
+    assert_eq!(ledger(&ring, "a").buffered, 8);
+    feed.confirmed(1);
+    assert_eq!((ledger(&ring, "a").delivered, ledger(&ring, "a").buffered), (4, 4));
+    let mut again = ring.feed(&a);
+    assert_eq!((again.next().await.id.offset, again.next().await.id.offset), (2, 3));
+    again.confirmed(9);
+    assert_eq!(ledger(&ring, "a").delivered, 4, "it was accepted by the session before");
+    again.settle(&ring.id(2), delivered());
+    again.settle(&ring.id(3), delivered());
+    assert_eq!((ledger(&ring, "a").delivered, ledger(&ring, "a").buffered), (8, 0));
+}
+
+#[tokio::test]
+async fn what_was_accepted_gives_way_when_there_is_no_room_and_is_not_lost() {
+    let ring = ring(store(3, Overflow::DropOldest));
+    let a = sink(&ring, "a");
+    let mut feed = ring.feed(&a);
+    for _ in 0..20 {
+        ring.append(batch(1));
+        let record = feed.next().await;
+        feed.accepted(&record.id, delivered(), 0);
+    }
+    let now = ledger(&ring, "a");
+    assert!(now.delivered >= 16 && now.dropped.is_empty(), "{now:?}");
+    feed.confirmed(0);
+    let now = ledger(&ring, "a");
+    assert_eq!((now.delivered, now.buffered), (20, 0));
 }
 
 #[tokio::test]
@@ -129,7 +171,7 @@ async fn a_settlement_of_a_record_never_handed_out_is_ignored() {
     let a = sink(&ring, "a");
     ring.append(batch(1));
     let mut feed = ring.feed(&a);
-    feed.settle(0, delivered());
+    feed.settle(&ring.id(0), delivered());
     assert_eq!(ledger(&ring, "a").buffered, 1);
 }
 
@@ -182,7 +224,7 @@ async fn what_is_on_its_way_takes_at_most_a_quarter_of_the_bound() {
     assert_eq!((feed.next().await.id.offset, feed.next().await.id.offset), (0, 1));
     let more = tokio::time::timeout(Duration::from_millis(50), feed.next()).await;
     assert!(more.is_err(), "a third would be more than a quarter of eight");
-    feed.settle(0, delivered());
+    feed.settle(&ring.id(0), delivered());
     assert_eq!(feed.next().await.id.offset, 2);
     for _ in 0..100 {
         ring.append(batch(1));
@@ -200,7 +242,7 @@ async fn a_record_that_is_partly_refused_is_counted_by_its_samples() {
     feed.next().await;
     let mut outcome = Outcome::rejected(3, Code::RecordRejected, "no");
     (outcome.delivered, outcome.skipped) = (5, 2);
-    feed.settle(0, outcome);
+    feed.settle(&ring.id(0), outcome);
     let now = ledger(&ring, "a");
     assert_eq!((now.delivered, now.dropped[&DropReason::Rejected]), (5, 3));
     assert_eq!(now.dropped[&DropReason::NotEncodable], 2);
@@ -224,7 +266,7 @@ async fn thin_keeps_the_past_with_fewer_records_and_every_bad_one() {
     for _ in 0..2 {
         let offset = feed.next().await.id.offset;
         kept.push(offset);
-        feed.settle(offset, delivered());
+        feed.settle(&ring.id(offset), delivered());
     }
     assert_eq!(kept[0], 0, "the bad one stays");
     assert!(kept[1] < 4, "some of the oldest stay: {kept:?}");
@@ -247,7 +289,7 @@ async fn under_backpressure_nothing_gives_way_and_room_is_waited_for() {
     });
     tokio::time::sleep(Duration::from_millis(20)).await;
     assert!(!waiting.is_finished());
-    feed.settle(0, delivered());
+    feed.settle(&ring.id(0), delivered());
     tokio::time::timeout(Duration::from_secs(5), waiting).await.unwrap().unwrap();
     let now = ledger(&ring, "a");
     assert_eq!((now.buffered, now.dropped.len()), (2, 0));

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use lineside_core::clock::Clock;
-use lineside_core::sink::{Feed, Outcome, Record};
+use lineside_core::sink::{Feed, Outcome, Record, RecordId};
 use lineside_core::{Batch, UnixNanos};
 use lineside_crds::diagnostics::Code;
 use lineside_crds::model::{self, ObjectKey, Store};
@@ -203,7 +203,7 @@ impl Drops {
 struct DiskFeed {
     disk: Arc<Disk>,
     sink: Arc<str>,
-    /// Handed out and not settled, for whoever looks at what is delivered.
+    /// Handed out and not answered, for whoever looks at what is delivered.
     taken: BTreeMap<u64, Record>,
 }
 
@@ -237,9 +237,25 @@ impl Feed for DiskFeed {
         })
     }
 
-    fn settle(&mut self, offset: u64, outcome: Outcome) {
-        self.disk.log.settle(&self.sink, offset, &outcome);
-        let Some(record) = self.taken.remove(&offset) else { return };
+    fn settle(&mut self, id: &RecordId, outcome: Outcome) {
+        self.disk.log.settle(&self.sink, id.offset, &outcome);
+        self.show(id, &outcome);
+    }
+
+    fn accepted(&mut self, id: &RecordId, outcome: Outcome, mark: u64) {
+        self.show(id, &outcome);
+        self.disk.log.accepted(&self.sink, id.offset, outcome, mark);
+    }
+
+    fn confirmed(&mut self, mark: u64) {
+        self.disk.log.confirmed(&self.sink, mark);
+    }
+}
+
+impl DiskFeed {
+    /// Shows a record that was delivered to whoever looks.
+    fn show(&mut self, id: &RecordId, outcome: &Outcome) {
+        let Some(record) = self.taken.remove(&id.offset) else { return };
         // Which samples of a partly accepted record went is not shown.
         if outcome.delivered >= record.batch.len() as u64 {
             self.disk.windows.tap.show(|| Seen::Delivered {

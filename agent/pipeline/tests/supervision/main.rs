@@ -163,7 +163,7 @@ impl Sink for Collector {
                 if refuse.load(Ordering::Relaxed) {
                     let n = record.batch.len();
                     let refused = Outcome::rejected(n, Code::RecordRejected, "not allowed");
-                    context.feed.settle(record.id.offset, refused);
+                    context.feed.settle(&record.id, refused);
                     continue;
                 }
                 let device = record.batch.origin().device.name.to_string();
@@ -172,7 +172,7 @@ impl Sink for Collector {
                     let sample = (device.clone(), s.time(), s.status, s.value.clone(), epoch);
                     got.lock().unwrap().push(sample);
                 }
-                context.feed.settle(record.id.offset, Outcome::delivered(record.batch.len()));
+                context.feed.settle(&record.id, Outcome::delivered(record.batch.len()));
             }
         })
     }

@@ -6,7 +6,7 @@
 //! ```text
 //! Feed --records--> pack into tablets --requests--> server
 //!   ^                                                 |
-//!   +--settle <-- wait resendMillis <-- accepted <----+
+//!   +--confirmed <-- wait resendMillis <-- accepted <-+
 //!   +--settle <-- refused <-- cut in halves <---------+
 //! ```
 //!

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 use lineside_core::encode::{Options, samples_of};
-use lineside_core::sink::{Outcome, Record, Refusal};
+use lineside_core::sink::{Outcome, Record, RecordId, Refusal};
 
 use crate::wire::Reason;
 
@@ -69,7 +69,7 @@ impl Progress {
 }
 
 /// A record and what became of it.
-pub(crate) type Settled = (u64, Outcome);
+pub(crate) type Settled = (RecordId, Outcome);
 
 impl InFlight {
     /// A window for a broker that takes `receive_maximum` publishes at once (MQTT 5, 3.2.2.3.3;
@@ -182,7 +182,7 @@ impl InFlight {
         let done = |r: &Progress| r.record.id.offset == offset && r.complete && r.unanswered == 0;
         let index = self.records.iter().position(done)?;
         let record = self.records.remove(index)?;
-        Some((offset, record.outcome))
+        Some((record.record.id, record.outcome))
     }
 }
 
@@ -204,7 +204,6 @@ mod tests {
     use std::sync::Arc;
 
     use lineside_core::encode::Shape;
-    use lineside_core::sink::RecordId;
     use lineside_core::{Batch, Origin, TimeQuality, Value};
     use lineside_crds::diagnostics::Code;
     use lineside_crds::model::ObjectKey;
@@ -219,6 +218,10 @@ mod tests {
         Owner::Record { offset, part: Some(part), samples }
     }
 
+    fn id(offset: u64) -> RecordId {
+        RecordId { store: "store".into(), stream: 0, offset, part: None }
+    }
+
     /// A record that the encoding `Value` sends in one message for each of its samples.
     fn begin(window: &mut InFlight, offset: u64, samples: u32) {
         let points: Vec<Arc<str>> = (0..samples).map(|p| p.to_string().into()).collect();
@@ -228,9 +231,8 @@ mod tests {
         for point in 0..samples {
             batch.push_good(point, Value::U32(point), 0);
         }
-        let id = RecordId { store: "store".into(), stream: 0, offset, part: None };
         let options = Options { shape: Shape::Value, int64_as_string: false };
-        window.begin(Record { id, batch: Arc::new(batch) }, options);
+        window.begin(Record { id: id(offset), batch: Arc::new(batch) }, options);
     }
 
     #[test]
@@ -242,7 +244,7 @@ mod tests {
         assert_eq!(window.answer(ids[1], None), Ok(Answer::Record(None)));
         assert_eq!(window.complete(7, 0), None);
         let last = window.answer(ids[2], None);
-        assert_eq!(last, Ok(Answer::Record(Some((7, Outcome::delivered(6))))));
+        assert_eq!(last, Ok(Answer::Record(Some((id(7), Outcome::delivered(6))))));
         assert!(window.is_idle());
     }
 
@@ -264,18 +266,18 @@ mod tests {
             let code = Code::RecordRejected;
             outcome.refuse(Refusal::new(code, message, Some(part), vec![part]));
         }
-        assert_eq!(window.answer(3, None), Ok(Answer::Record(Some((1, outcome)))));
-        for id in [4, 5, 6] {
-            assert_eq!(window.answer(id, None), Ok(Answer::Record(None)));
+        assert_eq!(window.answer(3, None), Ok(Answer::Record(Some((id(1), outcome)))));
+        for packet in [4, 5, 6] {
+            assert_eq!(window.answer(packet, None), Ok(Answer::Record(None)));
         }
-        assert_eq!(window.complete(2, 0), Some((2, Outcome::delivered(3))));
+        assert_eq!(window.complete(2, 0), Some((id(2), Outcome::delivered(3))));
     }
 
     #[test]
     fn a_record_without_a_message_is_skipped() {
         let mut window = InFlight::new(u16::MAX);
         begin(&mut window, 3, 9);
-        assert_eq!(window.complete(3, 9), Some((3, Outcome::skipped(9))));
+        assert_eq!(window.complete(3, 9), Some((id(3), Outcome::skipped(9))));
     }
 
     #[test]
@@ -320,10 +322,10 @@ mod tests {
     fn an_acknowledgement_of_nothing_is_noticed() {
         let mut window = InFlight::new(5);
         begin(&mut window, 1, 1);
-        let id = window.publish(message(1, 0, 1));
-        assert_eq!(window.answer(id + 1, None), Err(UnknownPacketId));
+        let packet = window.publish(message(1, 0, 1));
+        assert_eq!(window.answer(packet + 1, None), Err(UnknownPacketId));
         window.take_back();
-        assert_eq!(window.answer(id, None), Err(UnknownPacketId));
-        assert_eq!(window.complete(1, 1), Some((1, Outcome::skipped(1))));
+        assert_eq!(window.answer(packet, None), Err(UnknownPacketId));
+        assert_eq!(window.complete(1, 1), Some((id(1), Outcome::skipped(1))));
     }
 }

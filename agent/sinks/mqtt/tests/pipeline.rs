@@ -48,9 +48,15 @@ impl Feed for ScriptedFeed {
         .boxed()
     }
 
-    fn settle(&mut self, offset: u64, outcome: Outcome) {
-        let _ = self.outcomes.send((offset, outcome));
+    fn settle(&mut self, id: &RecordId, outcome: Outcome) {
+        let _ = self.outcomes.send((id.offset, outcome));
     }
+
+    fn accepted(&mut self, _: &RecordId, _: Outcome, _: u64) {
+        unreachable!("a broker does not lose what it acknowledged");
+    }
+
+    fn confirmed(&mut self, _: u64) {}
 }
 
 struct Connected(mpsc::UnboundedSender<String>);

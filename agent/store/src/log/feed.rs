@@ -88,6 +88,31 @@ impl Log {
         }
     }
 
+    /// Says what became of a record at a remote that may still lose what it accepted. It is settled
+    /// when its mark is confirmed, and handed out again when the session ends before.
+    pub fn accepted(&self, sink: &str, offset: u64, outcome: Outcome, mark: u64) {
+        let mut state = self.state();
+        let Some(sink) = state.sinks.get_mut(sink) else { return };
+        if !sink.unanswered.contains(&offset) {
+            return;
+        }
+        sink.accept(offset, outcome, mark);
+        sink.progressed(offset);
+        let waited = std::mem::take(&mut sink.waits_for_room);
+        drop(state);
+        if waited {
+            self.changed();
+        }
+    }
+
+    /// Settles what the session of a sink said to be accepted with this mark or a lower one.
+    pub fn confirmed(&self, sink: &str, mark: u64) {
+        let waited = self.state().confirm(&self.seal, sink, mark);
+        if waited {
+            self.changed();
+        }
+    }
+
     pub(super) fn id(&self, offset: u64, part: Option<u32>) -> RecordId {
         RecordId { store: self.shared.id.clone(), stream: self.stream, offset, part }
     }
@@ -175,7 +200,7 @@ impl State {
         let limits = Limits::new(self.settings.max_bytes, self.seen_at);
         let Some(sink) = self.sinks.get_mut(name) else { return false };
         let Some(handed) = sink.handed.remove(&offset) else { return false };
-        sink.in_session.remove(&offset);
+        sink.unanswered.remove(&offset);
         let waited = std::mem::take(&mut sink.waits_for_room);
         if let Some(key) = handed.letter {
             sink.settle_letter(key, outcome.delivered, outcome.skipped);
@@ -192,9 +217,36 @@ impl State {
         sink.cursor.delivered += delivered;
         sink.cursor.count_dropped(DropReason::NotEncodable, skipped);
         let rejected = samples - delivered - skipped;
-        let batch = handed.batch.as_ref();
-        sink.bury(seal, start, batch, &outcome.refusals, rejected, limits);
+        sink.bury(seal, start, &handed.batch, &outcome.refusals, rejected, limits);
         sink.progressed(offset);
+        self.forget_delivered();
+        waited
+    }
+
+    /// Whether a feed waits for it.
+    fn confirm(&mut self, seal: &Seal, name: &str, mark: u64) -> bool {
+        let Some(sink) = self.sinks.get_mut(name) else { return false };
+        for run in sink.accepted.confirm(mark) {
+            if !sink.has_place_for(&run) {
+                // It is sent again in the next session.
+                continue;
+            }
+            let samples = sink.cursor.settle(run.start, run.end);
+            sink.dirty = true;
+            let delivered = run.delivered.min(samples);
+            let skipped = run.skipped.min(samples - delivered);
+            sink.cursor.delivered += delivered;
+            sink.cursor.count_dropped(DropReason::NotEncodable, skipped);
+            sink.cursor.count_dropped(DropReason::Rejected, samples - delivered - skipped);
+        }
+        let answered = sink.answered(mark);
+        let mut waited = std::mem::take(&mut sink.waits_for_room);
+        for offset in answered {
+            let handed = self.sinks.get_mut(name).and_then(|sink| sink.handed.get_mut(&offset));
+            if let Some((_, outcome)) = handed.and_then(|handed| handed.accepted.take()) {
+                waited |= self.settle(seal, name, offset, &outcome);
+            }
+        }
         self.forget_delivered();
         waited
     }
@@ -291,14 +343,14 @@ impl SinkState {
     /// off: if another record fares no better, it is the remote and not the record. If the other
     /// one is taken, a last session with the suspect decides: the remote may have recovered.
     fn judge_session(&mut self, accused: bool, seal: &Seal, limits: Limits) {
-        let Some(&first) = self.in_session.first().filter(|_| accused) else { return };
+        let Some(&first) = self.unanswered.first().filter(|_| accused) else { return };
         self.dirty = true;
-        if self.in_session.len() == 1 && self.cursor.suspects.alone == Some((first, ON_TRIAL)) {
+        if self.unanswered.len() == 1 && self.cursor.suspects.alone == Some((first, ON_TRIAL)) {
             return self.convict(first, seal, limits);
         }
         let suspects = &mut self.cursor.suspects;
-        if self.in_session.len() > 1 {
-            let half = u32::try_from(self.in_session.len() / 2).unwrap_or(u32::MAX);
+        if self.unanswered.len() > 1 {
+            let half = u32::try_from(self.unanswered.len() / 2).unwrap_or(u32::MAX);
             suspects.at_once = Some(half.max(1));
             suspects.alone = None;
             return;
@@ -314,12 +366,12 @@ impl SinkState {
     /// The record broke session after session, another one was taken, and it broke one more.
     fn convict(&mut self, offset: u64, seal: &Seal, limits: Limits) {
         let Some(handed) = self.handed.remove(&offset) else { return };
-        self.in_session.remove(&offset);
+        self.unanswered.remove(&offset);
         let samples = self.cursor.settle(handed.place, handed.place.after(handed.samples));
         let message = "the remote broke the connection whenever it was sent, and takes others";
         let all = (0..u32::try_from(handed.samples).unwrap_or(u32::MAX)).collect();
         let refusal = Refusal::new(Code::RecordPoisonous, message, None, all);
-        self.bury(seal, handed.place, handed.batch.as_ref(), &[refusal], samples, limits);
+        self.bury(seal, handed.place, &handed.batch, &[refusal], samples, limits);
         self.cursor.suspects.alone = None;
     }
 }

@@ -218,14 +218,13 @@ impl SinkState {
         &mut self,
         seal: &Seal,
         place: Place,
-        batch: Option<&Arc<Batch>>,
+        batch: &Arc<Batch>,
         refusals: &[Refusal],
         rejected: u64,
         limits: Limits,
     ) {
         let (mut left, mut seen) = (rejected, Vec::new());
         for refusal in refusals {
-            let Some(batch) = batch else { break };
             let part = chosen(batch, &refusal.samples);
             let (key, samples) = ((place.offset, refusal.part), part.len() as u64);
             if samples == 0 || samples > left || seen.contains(&key) {

@@ -12,6 +12,7 @@
 //! where they stand among the locks of the volume is said in `volume`. Callbacks are called under
 //! neither.
 
+mod accepted;
 mod append;
 mod bounds;
 mod checkpoint;

@@ -4,9 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use lineside_core::sink::Outcome;
 use lineside_core::{Batch, UnixNanos};
 use lineside_crds::model::Drain;
 
+use super::accepted::{Accepted, Run};
 use super::letters::{Letters, Retried};
 use super::segment::Segment;
 use crate::cursor::{Cursor, MAX_GONE, MAX_RANGES};
@@ -14,17 +16,21 @@ use crate::entry::{Content, Entry, Pending};
 use crate::ledger::DropReason;
 use crate::letter::Key;
 use crate::rate::Rate;
-use crate::settled::Place;
+use crate::settled::{Place, Settled};
 
-/// A record that a session was handed and that is not settled: it may have arrived.
+/// Most records that a session was handed and that are kept in memory, with and without an answer.
+const MOST_HANDED: usize = 4 * MAX_RANGES;
+
+/// A record that this session was handed and that is not settled: it may have arrived.
 #[derive(Debug)]
 pub(super) struct HandedOut {
     pub(super) place: Place,
     pub(super) samples: u64,
-    /// While its session lives.
-    pub(super) batch: Option<Arc<Batch>>,
+    pub(super) batch: Arc<Batch>,
     /// It is a dead letter that is sent again.
     pub(super) letter: Option<Key>,
+    /// The remote's answer, which counts when this mark is confirmed.
+    pub(super) accepted: Option<(u64, Outcome)>,
 }
 
 /// Where the next reading of a head goes on.
@@ -84,8 +90,13 @@ pub(super) struct SinkState {
     pub(super) backlog: Option<Head>,
     pub(super) rate: Rate,
     pub(super) handed: BTreeMap<u64, HandedOut>,
-    /// Those of them that this session was handed.
-    pub(super) in_session: BTreeSet<u64>,
+    /// Those of them that have no answer.
+    pub(super) unanswered: BTreeSet<u64>,
+    /// What this session was handed and the remote has accepted whole, but may still lose.
+    pub(super) accepted: Accepted,
+    /// What may have arrived although it is not settled, besides what is handed out now. Of what
+    /// is settled it may say anything.
+    perhaps: Settled,
     /// The cursor is not on disk as it is.
     pub(super) dirty: bool,
     /// There is no cursor on disk: it has to be there before anything more is committed.
@@ -117,7 +128,9 @@ impl SinkState {
             backlog: None,
             rate: Rate::default(),
             handed: BTreeMap::new(),
-            in_session: BTreeSet::new(),
+            unanswered: BTreeSet::new(),
+            accepted: Accepted::default(),
+            perhaps: Settled::default(),
             dirty: false,
             is_new: false,
             is_amended: false,
@@ -131,12 +144,39 @@ impl SinkState {
 
     /// Whether the record may have arrived although it is not settled.
     pub(super) fn may_have(&self, offset: u64) -> bool {
-        self.handed.contains_key(&offset)
+        self.handed.contains_key(&offset) || self.perhaps.contains(offset)
     }
 
     /// Whether it may have a record of this part of the log that is not settled.
     pub(super) fn may_have_some(&self, start: Place, end: Place) -> bool {
-        self.handed.range(start.offset..end.offset).next().is_some()
+        if self.handed.range(start.offset..end.offset).next().is_some() {
+            return true;
+        }
+        // Where what is settled ends, and begins again, decides: the rest is not to be had.
+        let mut at = start.offset;
+        while at < end.offset {
+            if let Some(to) = self.cursor.settled.end_of(at) {
+                at = to.offset;
+            } else if self.perhaps.contains(at) {
+                return true;
+            } else {
+                let edge = |settled: &Settled| settled.next_start(at);
+                let next = [edge(&self.cursor.settled), edge(&self.perhaps)];
+                at = next.into_iter().flatten().min().unwrap_or(u64::MAX);
+            }
+        }
+        false
+    }
+
+    /// Notes what may have arrived, and forgets what is settled.
+    fn note_perhaps(&mut self, start: Place, end: Place) {
+        self.perhaps.settle(start, end);
+        let floor = self.cursor.settled.floor();
+        self.perhaps.settle(self.perhaps.floor(), floor);
+        if self.perhaps.ranges().len() > MOST_HANDED {
+            // To say it of more than it is true of costs room, and is safe.
+            self.perhaps = Settled::below(self.perhaps.top());
+        }
     }
 
     /// Gives up what it has not settled of a part of the log.
@@ -185,12 +225,14 @@ impl SinkState {
     /// Whether it can be handed another record: it has to find room among the ranges of the
     /// cursor, and suspects are handed out few at a time.
     pub(super) fn has_room(&self) -> bool {
-        let ranges = self.cursor.settled.ranges().len() + self.handed.len();
+        // What is accepted comes to be settled in about the order of the answers, so that it leaves
+        // no more holes than there are records without one.
+        let ranges = self.cursor.settled.ranges().len() + self.unanswered.len();
         // With nothing in flight the next record is the one at the floor, which adds no range.
-        let fits = (ranges < MAX_RANGES || self.in_session.is_empty())
-            && self.cursor.gone.len() < MAX_GONE;
+        let fits =
+            (ranges < MAX_RANGES && self.handed.len() < MOST_HANDED) || self.unanswered.is_empty();
         let at_once = self.cursor.suspects.at_once.map_or(usize::MAX, |n| n as usize);
-        fits && self.in_session.len() < at_once
+        fits && self.cursor.gone.len() < MAX_GONE && self.unanswered.len() < at_once
     }
 
     /// The next dead letter to send again.
@@ -203,9 +245,9 @@ impl SinkState {
         let index = self.letters.retried.iter().position(free)?;
         let retried = self.letters.retried.remove(index)?;
         let (place, samples) = (retried.place, retried.batch.len() as u64);
-        let (batch, letter) = (Some(retried.batch.clone()), Some(retried.key));
-        self.handed.insert(place.offset, HandedOut { place, samples, batch, letter });
-        self.in_session.insert(place.offset);
+        let (batch, letter, accepted) = (retried.batch.clone(), Some(retried.key), None);
+        self.handed.insert(place.offset, HandedOut { place, samples, batch, letter, accepted });
+        self.unanswered.insert(place.offset);
         Some(retried)
     }
 
@@ -217,9 +259,44 @@ impl SinkState {
     }
 
     pub(super) fn hand_out(&mut self, entry: &Entry, batch: &Arc<Batch>) {
-        let (place, samples, batch) = (entry.place, entry.samples, Some(batch.clone()));
-        self.handed.insert(place.offset, HandedOut { place, samples, batch, letter: None });
-        self.in_session.insert(place.offset);
+        let (place, samples, batch) = (entry.place, entry.samples, batch.clone());
+        let handed = HandedOut { place, samples, batch, letter: None, accepted: None };
+        self.handed.insert(place.offset, handed);
+        self.unanswered.insert(place.offset);
+    }
+
+    /// The remote has answered to a record, but may lose what it accepted.
+    pub(super) fn accept(&mut self, offset: u64, outcome: Outcome, mark: u64) {
+        self.unanswered.remove(&offset);
+        let whole = |h: &HandedOut| h.letter.is_none() && outcome.refusals.is_empty();
+        if !self.handed.get(&offset).is_some_and(whole) {
+            if let Some(handed) = self.handed.get_mut(&offset) {
+                handed.accepted = Some((mark, outcome));
+            }
+            return;
+        }
+        let Some(HandedOut { place: start, samples, .. }) = self.handed.remove(&offset) else {
+            return;
+        };
+        let end = start.after(samples);
+        let delivered = outcome.delivered.min(samples);
+        // What it does not account for was not delivered; it is counted when it is settled.
+        let skipped = outcome.skipped.min(samples - delivered);
+        self.accepted.add(mark, Run { start, end, delivered, skipped });
+        self.note_perhaps(start, end);
+    }
+
+    /// What was handed out with an answer that counts by now.
+    pub(super) fn answered(&self, mark: u64) -> Vec<u64> {
+        let safe = |h: &&HandedOut| h.accepted.as_ref().is_some_and(|(m, _)| *m <= mark);
+        self.handed.values().filter(safe).map(|h| h.place.offset).collect()
+    }
+
+    /// Whether the cursor can take another range there.
+    pub(super) fn has_place_for(&self, run: &Run) -> bool {
+        let settled = &self.cursor.settled;
+        let before = run.start.offset.checked_sub(1).is_none_or(|o| settled.contains(o));
+        settled.ranges().len() < MAX_RANGES || before || settled.contains(run.end.offset)
     }
 
     /// A new session: what is not settled is handed out again.
@@ -240,11 +317,13 @@ impl SinkState {
     }
 
     pub(super) fn end_session(&mut self) {
-        self.in_session.clear();
+        self.unanswered.clear();
+        self.accepted.clear();
         // A letter that got no answer waits for a person again.
-        self.handed.retain(|_, handed| handed.letter.is_none());
-        for handed in self.handed.values_mut() {
-            handed.batch = None;
+        for handed in std::mem::take(&mut self.handed).into_values() {
+            if handed.letter.is_none() {
+                self.note_perhaps(handed.place, handed.place.after(handed.samples));
+            }
         }
         self.put_off = None;
         self.live.ahead.clear();
@@ -334,6 +413,7 @@ pub(super) fn advance(sink: &mut SinkState, which: Which, view: &mut View<'_>) -
             // Offsets that were never given, or records that cannot be read.
             let place = Place { number: entry.place.number.max(at.number), ..entry.place };
             sink.handed.retain(|o, _| !(at.offset..place.offset).contains(o));
+            sink.unanswered.retain(|o| !(at.offset..place.offset).contains(o));
             if sink.drop_part(at, place, DropReason::Corrupt) > 0 {
                 view.damaged(at);
             }

@@ -58,6 +58,8 @@ pub struct Plan {
     pub rot: Rot,
     /// Sessions that had connected die with records in flight.
     pub poison: bool,
+    /// Remotes may lose what they accepted, so that it is settled later.
+    pub forgetful: bool,
     /// Sinks come and go.
     pub churn: bool,
 }
@@ -115,6 +117,7 @@ impl Plan {
             full: dice.chance(12),
             rot: *dice.pick(&[Rot::None, Rot::None, Rot::None, Rot::Payloads, Rot::Anything]),
             poison: dice.chance(10),
+            forgetful: dice.chance(40),
             churn: dice.chance(25),
         }
     }

@@ -15,6 +15,9 @@ const REACH: Duration = Duration::from_secs(15);
 /// For something that must not happen while the remote is held.
 const NEVER: Duration = Duration::from_millis(300);
 
+/// Most marks that may be open at a time.
+const MARKS: usize = 64;
+
 /// Records of one burst.
 const BURST: usize = 500;
 
@@ -93,6 +96,10 @@ fn judge_settled(feed: &ScriptedFeed, what: &str, report: &mut Report) {
             format!("record {} became {:?}", settled.offset, settled.outcome)
         });
     }
+    let (fallen, open) = feed.marks();
+    report.require("SNK-17", what, fallen == 0 && open <= MARKS, || {
+        format!("marks fell {fallen} times, and {open} were open at a time")
+    });
     let wrong: Vec<_> = times.iter().filter(|(_, n)| **n != 1).take(5).collect();
     report.require("SNK-9", what, wrong.is_empty(), || {
         format!("records settled more than once: {wrong:?}")

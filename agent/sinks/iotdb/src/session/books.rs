@@ -1,30 +1,36 @@
 //! What becomes of every record that was taken. Pure.
 //!
-//! A record is settled once, when each of its samples has its end and, if any was accepted, the
-//! server has been seen alive long enough afterwards: IoTDB acknowledges before it syncs, and a
-//! server that is killed loses what it acknowledged last.
+//! A record has its outcome when each of its samples has its end. If any was accepted, the outcome
+//! counts when the server has been seen alive long enough afterwards: IoTDB acknowledges before it
+//! syncs, and a server that is killed loses what it acknowledged last.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use lineside_core::sink::{Feed, Outcome, Record, Refusal};
+use lineside_core::sink::{Feed, Outcome, Record, RecordId, Refusal};
 use tokio::time::Instant;
 
 use crate::pack::{Call, Excluded, Share};
 use crate::verdict::Refused;
 
-/// Most records that are taken and not settled.
+/// Most records that are taken and have no outcome.
 const MAX_OPEN: usize = 16 * 1024;
+/// Marks in one time of waiting for a sign of life.
+const MARKS: u32 = 16;
 
 /// See the module.
-#[derive(Default)]
 pub(super) struct Books {
-    open: HashMap<u64, Progress>,
+    /// How long after an acknowledgement the server has to be alive.
+    resend: Duration,
+    begun_at: Instant,
+    open: HashMap<RecordId, Progress>,
     /// Those whose requests are not made yet.
-    begun: Vec<u64>,
-    /// Oldest acknowledgement first.
-    unconfirmed: VecDeque<(Instant, u64, Outcome)>,
-    finished: Vec<(u64, Outcome)>,
+    begun: Vec<RecordId>,
+    /// When something was last accepted with which mark; oldest first.
+    unconfirmed: VecDeque<(Instant, u64)>,
+    finished: Vec<(RecordId, Outcome)>,
+    /// What has the last of these marks, or a lower one, is safe.
+    confirmed: Option<u64>,
 }
 
 struct Progress {
@@ -35,13 +41,25 @@ struct Progress {
 }
 
 impl Books {
-    pub(super) fn has_room(&self) -> bool {
-        self.open.len() + self.unconfirmed.len() < MAX_OPEN
+    pub(super) fn new(resend: Duration) -> Self {
+        Self {
+            resend,
+            begun_at: Instant::now(),
+            open: HashMap::new(),
+            begun: Vec::new(),
+            unconfirmed: VecDeque::new(),
+            finished: Vec::new(),
+            confirmed: None,
+        }
     }
 
-    /// When the oldest record was acknowledged that is not settled for that reason.
-    pub(super) fn oldest_unconfirmed(&self) -> Option<Instant> {
-        self.unconfirmed.front().map(|(at, ..)| *at)
+    pub(super) fn has_room(&self) -> bool {
+        self.open.len() < MAX_OPEN
+    }
+
+    /// When the server was to be seen alive for the oldest of what it accepted.
+    pub(super) fn safe_at(&self) -> Option<Instant> {
+        self.unconfirmed.front().map(|(at, _)| *at + self.resend)
     }
 
     /// Starts a record, without its requests.
@@ -50,33 +68,33 @@ impl Books {
         let samples = record.batch.len() as u64;
         let mut progress = Progress { unanswered, samples, outcome };
         progress.exclude(excluded);
-        self.open.insert(record.id.offset, progress);
-        self.begun.push(record.id.offset);
+        self.open.insert(record.id.clone(), progress);
+        self.begun.push(record.id.clone());
     }
 
     /// Counts the requests that were made. A record that was begun and is in none is finished.
     pub(super) fn expect(&mut self, calls: &[Call]) {
         for share in calls.iter().flat_map(|call| &call.shares) {
-            if let Some(progress) = self.open.get_mut(&share.record.id.offset) {
+            if let Some(progress) = self.open.get_mut(&share.record.id) {
                 progress.unanswered += 1;
             }
         }
-        for offset in std::mem::take(&mut self.begun) {
-            self.finish(offset);
+        for id in std::mem::take(&mut self.begun) {
+            self.finish(&id);
         }
     }
 
     /// A request was answered and another one is made of it: some samples are in none.
-    pub(super) fn exclude(&mut self, offset: u64, excluded: Excluded) {
-        if let Some(progress) = self.open.get_mut(&offset) {
+    pub(super) fn exclude(&mut self, id: &RecordId, excluded: Excluded) {
+        if let Some(progress) = self.open.get_mut(id) {
             progress.exclude(excluded);
         }
-        self.answered(offset);
+        self.answered(id);
     }
 
     /// Two requests are made of one that was answered.
-    pub(super) fn split(&mut self, offset: u64) {
-        if let Some(progress) = self.open.get_mut(&offset) {
+    pub(super) fn split(&mut self, id: &RecordId) {
+        if let Some(progress) = self.open.get_mut(id) {
             progress.unanswered += 1;
         }
     }
@@ -84,60 +102,74 @@ impl Books {
     /// The server has these samples.
     pub(super) fn delivered(&mut self, shares: &[Share]) {
         for share in shares {
-            let offset = share.record.id.offset;
-            if let Some(progress) = self.open.get_mut(&offset) {
+            let id = &share.record.id;
+            if let Some(progress) = self.open.get_mut(id) {
                 progress.outcome.delivered += share.count();
             }
-            self.answered(offset);
+            self.answered(id);
         }
     }
 
     /// The server will never take these samples.
-    pub(super) fn refused(&mut self, offset: u64, refused: &Refused, samples: Vec<u32>) {
-        if let Some(progress) = self.open.get_mut(&offset) {
+    pub(super) fn refused(&mut self, id: &RecordId, refused: &Refused, samples: Vec<u32>) {
+        if let Some(progress) = self.open.get_mut(id) {
             progress.refuse(Refusal::new(refused.code, &*refused.message, None, samples));
         }
-        self.answered(offset);
+        self.answered(id);
     }
 
-    fn answered(&mut self, offset: u64) {
-        if let Some(progress) = self.open.get_mut(&offset) {
+    fn answered(&mut self, id: &RecordId) {
+        if let Some(progress) = self.open.get_mut(id) {
             progress.unanswered = progress.unanswered.saturating_sub(1);
-            self.finish(offset);
+            self.finish(id);
         }
     }
 
     /// Takes a record off the open ones when nothing more is due.
-    fn finish(&mut self, offset: u64) {
-        if self.open.get(&offset).is_none_or(|progress| progress.unanswered > 0) {
+    fn finish(&mut self, id: &RecordId) {
+        if self.open.get(id).is_none_or(|progress| progress.unanswered > 0) {
             return;
         }
-        let Some(progress) = self.open.remove(&offset) else { return };
-        let outcome = progress.into_outcome();
-        match outcome.delivered {
-            0 => self.finished.push((offset, outcome)),
-            _ => self.unconfirmed.push_back((Instant::now(), offset, outcome)),
+        let Some((id, progress)) = self.open.remove_entry(id) else { return };
+        self.finished.push((id, progress.into_outcome()));
+    }
+
+    /// The server has taken a request that was sent at `sent`: what it accepted so long before is
+    /// safe.
+    pub(super) fn confirm(&mut self, sent: Instant) {
+        while let Some((at, mark)) = self.unconfirmed.front()
+            && *at + self.resend <= sent
+        {
+            self.confirmed = Some(*mark);
+            self.unconfirmed.pop_front();
         }
     }
 
-    /// The server has taken a request that was sent at `sent`: what it acknowledged so long before
-    /// is safe.
-    pub(super) fn confirm(&mut self, sent: Instant, resend: Duration) {
-        while let Some((at, ..)) = self.unconfirmed.front() {
-            // Without a window an acknowledgement is enough.
-            if !resend.is_zero() && *at + resend > sent {
-                break;
+    /// Tells the feed what is known by now.
+    pub(super) fn tell(&mut self, feed: &mut dyn Feed) {
+        if let Some(mark) = self.confirmed.take() {
+            feed.confirmed(mark);
+        }
+        for (id, outcome) in std::mem::take(&mut self.finished) {
+            // Without a time to wait, an acknowledgement is enough.
+            if outcome.delivered == 0 || self.resend.is_zero() {
+                feed.settle(&id, outcome);
+            } else {
+                feed.accepted(&id, outcome, self.mark(Instant::now()));
             }
-            let confirmed = self.unconfirmed.pop_front();
-            self.finished.extend(confirmed.map(|(_, offset, outcome)| (offset, outcome)));
         }
     }
 
-    /// Settles what is finished.
-    pub(super) fn settle_finished(&mut self, feed: &mut dyn Feed) {
-        for (offset, outcome) in self.finished.drain(..) {
-            feed.settle(offset, outcome);
+    /// The mark of what is accepted at `now`. It has changed long before it is confirmed.
+    fn mark(&mut self, now: Instant) -> u64 {
+        let slice = (self.resend / MARKS).as_nanos().max(1);
+        let mark = (now - self.begun_at).as_nanos() / slice;
+        let mark = u64::try_from(mark).unwrap_or(u64::MAX);
+        match self.unconfirmed.back_mut() {
+            Some((at, same)) if *same == mark => *at = now,
+            _ => self.unconfirmed.push_back((now, mark)),
         }
+        mark
     }
 }
 

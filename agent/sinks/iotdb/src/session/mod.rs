@@ -71,19 +71,17 @@ pub(crate) async fn run(
         sequence: client.sequence,
         endpoint: client.endpoint,
         deadlines,
-        resend: settings.resend,
         inbox: client.inbox,
         outbox: Outbox::default(),
         table: layout.is_table(),
         packer: Packer::new(layout),
-        books: Books::default(),
+        books: Books::new(settings.resend),
         taken: VecDeque::new(),
         calls: VecDeque::new(),
         pieces: VecDeque::new(),
         in_flight: VecDeque::new(),
         last_sent: Instant::now(),
         last_progress: Instant::now(),
-        last_asked: Instant::now(),
     };
     let delivered = tokio::select! {
         biased;
@@ -111,7 +109,6 @@ struct Session {
     sequence: i32,
     endpoint: String,
     deadlines: Deadlines,
-    resend: Duration,
     inbox: BytesMut,
     outbox: Outbox,
     /// The table model is spoken.
@@ -132,8 +129,6 @@ struct Session {
     /// When the server last did what is due: answer, or take bytes that it has to have before it
     /// can.
     last_progress: Instant,
-    /// When the server was last asked whether it is there.
-    last_asked: Instant,
 }
 
 /// A request without an answer.
@@ -224,7 +219,7 @@ impl Session {
                 break;
             }
         }
-        self.books.settle_finished(feed);
+        self.books.tell(feed);
     }
 
     /// Packs the records that were taken, and what the feed has at once, into requests.
@@ -253,7 +248,7 @@ impl Session {
         let excluded = self.packer.add_again(&mut draft, &piece.record, &samples);
         let calls = draft.into_calls();
         self.books.expect(&calls);
-        self.books.exclude(piece.record.id.offset, excluded);
+        self.books.exclude(&piece.record.id, excluded);
         for call in calls {
             self.insert(call);
         }
@@ -331,8 +326,8 @@ impl Session {
             Asked::Close => {}
         }
         // The server was there when this request reached it.
-        self.books.confirm(sent.at, self.resend);
-        self.books.settle_finished(feed);
+        self.books.confirm(sent.at);
+        self.books.tell(feed);
         Ok(())
     }
 
@@ -344,16 +339,16 @@ impl Session {
             return;
         }
         for share in shares {
-            let offset = share.record.id.offset;
+            let id = share.record.id.clone();
             match cut(&share, refused.reach) {
                 Cut::Halves(halves) => {
-                    self.books.split(offset);
+                    self.books.split(&id);
                     // Before everything else, so that few parts wait at any time.
                     halves.into_iter().rev().for_each(|half| self.pieces.push_front(half));
                 }
                 Cut::Whole => {
                     self.packer.note_refused(&share, refused, Instant::now().into_std());
-                    self.books.refused(offset, refused, share.indexes());
+                    self.books.refused(&id, refused, share.indexes());
                 }
             }
         }
@@ -379,13 +374,10 @@ impl Session {
     }
 
     /// When the server is asked whether it is there: after a long pause, and when that settles
-    /// records. Not without a pause, for many are acknowledged within a short time.
+    /// records.
     fn ask_at(&self) -> Instant {
         let idle = self.last_sent + self.deadlines.keep_alive;
-        let settles = self.books.oldest_unconfirmed().map(|acknowledged| {
-            (acknowledged + self.resend).max(self.last_asked + self.resend / 10)
-        });
-        settles.into_iter().chain([idle]).min().unwrap_or(idle)
+        self.books.safe_at().map_or(idle, |at| at.min(idle))
     }
 
     /// Ends a silent session and keeps an idle one alive.
@@ -401,7 +393,6 @@ impl Session {
         }
         if now >= self.ask_at() {
             let id = self.id;
-            self.last_asked = now;
             self.ask(Asked::Alive, |out, sequence| wire::get_time_zone(out, sequence, id));
         }
         Ok(())

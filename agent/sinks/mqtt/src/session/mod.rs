@@ -234,7 +234,7 @@ impl Session {
     fn complete(&mut self, offset: u64, skipped: u64, feed: &mut dyn Feed) {
         let Some(settled) = self.in_flight.complete(offset, skipped) else { return };
         match self.settings.qos {
-            Qos::AtLeastOnce => feed.settle(settled.0, settled.1),
+            Qos::AtLeastOnce => feed.settle(&settled.0, settled.1),
             Qos::AtMostOnce => {
                 self.unwritten.push_back((self.outbox.end(), settled));
                 self.settle_written(feed);
@@ -259,8 +259,8 @@ impl Session {
             if *end > self.outbox.written() {
                 return;
             }
-            if let Some((_, (offset, outcome))) = self.unwritten.pop_front() {
-                feed.settle(offset, outcome);
+            if let Some((_, (id, outcome))) = self.unwritten.pop_front() {
+                feed.settle(&id, outcome);
             }
         }
     }
@@ -351,7 +351,7 @@ impl Session {
             .answer(packet_id, refusal)
             .map_err(|_| self.out_of_step("PUBACK for a publish that is not in flight"))?;
         match answer {
-            Answer::Record(Some((offset, outcome))) => feed.settle(offset, outcome),
+            Answer::Record(Some((id, outcome))) => feed.settle(&id, outcome),
             Answer::State(Some(refusal)) => {
                 let reason = &refusal.message;
                 tracing::warn!(endpoint = %self.endpoint, reason, "Online state refused");

@@ -17,6 +17,7 @@ use crate::ledger::DropReason;
 use crate::scan::Scan;
 use crate::volume::{Options, Report, Volume};
 
+mod accepted;
 mod gaps;
 mod hooked;
 mod letters;

@@ -74,6 +74,8 @@ pub struct Session {
     given: BTreeSet<usize>,
     position: usize,
     pub in_flight: BTreeSet<usize>,
+    /// What the sink said and is not confirmed, with its mark.
+    accepted: Vec<(u64, usize, Settlement)>,
 }
 
 impl Sink {
@@ -155,11 +157,6 @@ impl Sink {
 
     pub fn end_session(&mut self) {
         self.session = None;
-    }
-
-    /// Everything in flight, also of earlier sessions of this life.
-    pub fn handed(&self) -> Vec<usize> {
-        self.handed.keys().copied().collect()
     }
 
     /// Everything that the present session has in flight.
@@ -247,6 +244,24 @@ impl Sink {
         self.said.delivered += said.delivered;
         self.said.skipped += said.skipped;
         self.said.rejected += said.rejected;
+    }
+
+    /// The remote answered, and may lose what it accepted.
+    pub fn accepted(&mut self, index: usize, said: Settlement, mark: u64) {
+        if let Some(session) = &mut self.session
+            && session.in_flight.remove(&index)
+        {
+            session.accepted.push((mark, index, said));
+        }
+    }
+
+    /// What was accepted with this mark or a lower one counts.
+    pub fn confirmed(&mut self, mark: u64) {
+        let Some(session) = &mut self.session else { return };
+        let safe: Vec<_> = session.accepted.extract_if(.., |(m, ..)| *m <= mark).collect();
+        for (_, index, said) in safe {
+            self.settled(index, said);
+        }
     }
 
     /// Whether the books are what follows from all that happened.

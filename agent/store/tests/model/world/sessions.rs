@@ -76,7 +76,7 @@ impl World {
 
     pub(super) fn settle(&mut self) -> Verdict {
         let Some((n, sink)) = self.pick_sink() else { return Ok(()) };
-        let mut handed = self.logs[n].model.sinks[sink].handed();
+        let mut handed = self.logs[n].model.sinks[sink].in_flight();
         for _ in 0..self.dice.within(1..=20) {
             if handed.is_empty() {
                 break;
@@ -85,7 +85,14 @@ impl World {
             let at = if self.dice.chance(70) { 0 } else { self.dice.below(handed.len()) };
             let index = handed.remove(at);
             let said = self.outcome(n, index);
-            self.settle_one(n, sink, index, said);
+            if self.plan.forgetful && self.dice.chance(70) {
+                self.accept_one(n, sink, index, said);
+            } else {
+                self.settle_one(n, sink, index, said);
+            }
+        }
+        if self.dice.chance(30) {
+            self.confirm(n, sink);
         }
         Ok(())
     }
@@ -122,6 +129,34 @@ impl World {
         }
         let key = log.key.clone();
         self.say(|| format!("{key} {sink} settled {index}: {said:?}"));
+    }
+
+    /// The sink has the answer of a remote that may lose what it accepted.
+    fn accept_one(&mut self, n: usize, sink: &'static str, index: usize, said: Settlement) {
+        let mark = self.now as u64 / 50_000_000;
+        let log = &mut self.logs[n];
+        let (Some(handle), Some(offset)) = (&log.handle, log.model.items[index].offset) else {
+            return;
+        };
+        handle.accepted(sink, offset, outcome(said, log.model.items[index].samples), mark);
+        if let Some(state) = log.model.sinks.get_mut(sink) {
+            state.accepted(index, said, mark);
+        }
+        let key = log.key.clone();
+        self.say(|| format!("{key} {sink} accepted {index} at {mark}: {said:?}"));
+    }
+
+    /// The remote was seen to live on: what was accepted some time ago is safe.
+    fn confirm(&mut self, n: usize, sink: &'static str) {
+        let mark = (self.now as u64 / 50_000_000).saturating_sub(self.dice.below(3) as u64);
+        let log = &mut self.logs[n];
+        let (Some(handle), Some(state)) = (&log.handle, log.model.sinks.get_mut(sink)) else {
+            return;
+        };
+        handle.confirmed(sink, mark);
+        state.confirmed(mark);
+        let key = log.key.clone();
+        self.say(|| format!("{key} {sink} confirmed {mark}"));
     }
 
     pub(super) fn end_session(&mut self) {
