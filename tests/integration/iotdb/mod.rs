@@ -5,4 +5,5 @@ mod cells;
 mod contract;
 mod faults;
 mod read_back;
+mod rounds;
 mod sink;

@@ -1,6 +1,6 @@
 //! Devices, agent, proxy, broker and consumer, to which a [schedule](super::schedule) happens.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 
 use super::device::Device;
-use super::evidence::{self, Account, Evidence, Gap};
+use super::evidence::{self, Account, Evidence, Gap, Message};
 use super::lag::Lag;
 use super::lives::{Around, Lives};
 use super::schedule::{Act, Outage, Step};
@@ -81,7 +81,8 @@ pub struct Line {
     pub consumer: Subscriber,
     dir: TestDir,
     gaps: BTreeSet<Gap>,
-    accounts: Vec<Account>,
+    /// By sink.
+    accounts: BTreeMap<String, Vec<Account>>,
     /// The start of the agent that was asked last.
     asked: Option<usize>,
 }
@@ -125,7 +126,7 @@ impl Line {
             consumer,
             dir: dir.clone(),
             gaps: BTreeSet::new(),
-            accounts: Vec::new(),
+            accounts: BTreeMap::new(),
             asked: None,
         };
         line.flow()?;
@@ -161,6 +162,14 @@ impl Line {
         Ok(())
     }
 
+    /// Lets time pass; a start of the agent that was not asked for its books yet is asked.
+    ///
+    /// # Errors
+    /// The agent does not know the pipeline.
+    pub fn watch(&mut self, time: Duration) -> Result<()> {
+        self.watch_until(Instant::now() + time)
+    }
+
     fn watch_until(&mut self, time: Instant) -> Result<()> {
         loop {
             let left = time.saturating_duration_since(Instant::now());
@@ -184,8 +193,10 @@ impl Line {
         let life = self.agent.life();
         let pipeline = lag.pipeline(PIPELINE)?;
         self.gaps.extend(&pipeline.gaps);
-        let ledger = lag.ledger(PIPELINE, SINK)?.clone();
-        self.accounts.push(Account { life, ledger });
+        for sink in &pipeline.sinks {
+            let account = Account { life, ledger: sink.ledger.clone() };
+            self.accounts.entry(sink.name.clone()).or_default().push(account);
+        }
         self.asked = Some(life);
         Ok(())
     }
@@ -222,7 +233,7 @@ impl Line {
 
     /// How many starts of the agent were asked for their books.
     pub fn asked(&self) -> usize {
-        self.accounts.iter().map(|account| account.life).collect::<BTreeSet<_>>().len()
+        self.accounts.values().flatten().map(|a| a.life).collect::<BTreeSet<_>>().len()
     }
 
     /// Lets the devices alone, waits until everything is delivered, and gives what was seen.
@@ -247,7 +258,8 @@ impl Line {
         })?;
         wait::until_some("everything is delivered", DRAIN, || {
             let lag = self.agent.lag().ok()?;
-            (lag.ledger(PIPELINE, SINK).ok()?.buffered == 0).then_some(())
+            let sinks = &lag.pipeline(PIPELINE).ok()?.sinks;
+            sinks.iter().all(|sink| sink.ledger.buffered == 0).then_some(())
         })?;
         let lag = self.agent.lag()?;
         self.note(&lag)?;
@@ -274,8 +286,10 @@ impl Line {
         for gap in &self.gaps {
             text.push_str(&format!("gap {} {}\n", gap.from, gap.to));
         }
-        for account in &self.accounts {
-            text.push_str(&format!("books of start {}: {:?}\n", account.life, account.ledger));
+        for (sink, accounts) in &self.accounts {
+            for Account { life, ledger } in accounts {
+                text.push_str(&format!("books of {sink} at start {life}: {ledger:?}\n"));
+            }
         }
         text
     }
@@ -289,16 +303,24 @@ impl Line {
     /// # Errors
     /// The consumer got something else than JSON v1.
     pub fn evidence(&mut self) -> Result<Evidence> {
-        let cycle = self.devices.iter().map(|d| d.interval).max().unwrap_or_default();
         // First what arrived, then what was served: the devices may still be asked.
         let messages = evidence::messages(self.consumer.messages()?)?;
+        self.evidence_at(SINK, messages)
+    }
+
+    /// The same for a sink whose consumer has these messages.
+    ///
+    /// # Errors
+    /// The books cannot be kept.
+    pub fn evidence_at(&self, sink: &str, messages: Vec<Message>) -> Result<Evidence> {
+        let cycle = self.devices.iter().map(|d| d.interval).max().unwrap_or_default();
         self.dir.write("seen.txt", &self.seen())?;
         Ok(Evidence {
             served: self.devices.iter().flat_map(|d| d.device.served()).collect(),
             messages,
             starts: self.agent.starts().to_vec(),
             gaps: self.gaps.clone(),
-            accounts: self.accounts.clone(),
+            accounts: self.accounts.get(sink).cloned().unwrap_or_default(),
             allowance: evidence::allowance(COMMIT_WINDOW, cycle, REQUEST_TIMEOUT),
             request_timeout: REQUEST_TIMEOUT,
         })
