@@ -14,6 +14,7 @@ pub(super) struct Names {
     pub(super) target: Arc<str>,
     /// Column and quality column of each point.
     columns: Vec<(Arc<str>, Arc<str>)>,
+    any_taken: bool,
     /// Values of the tags of a table.
     tags: [Arc<str>; 2],
 }
@@ -23,15 +24,28 @@ const TAGS: [&str; 2] = ["namespace", "device"];
 
 impl Names {
     pub(super) fn new(origin: &Origin, layout: &Layout) -> Self {
+        let columns: Vec<_> = origin.points.iter().map(|point| layout.columns(point)).collect();
         Self {
             target: layout.target(origin),
-            columns: origin.points.iter().map(|point| layout.columns(point)).collect(),
+            any_taken: columns.iter().any(|(name, _)| Self::is_taken(name)),
+            columns,
             tags: [(&*origin.device.namespace).into(), origin.device_name().into()],
         }
     }
 
     pub(super) fn value(&self, point: u32) -> Option<&Arc<str>> {
         self.columns.get(point as usize).map(|(value, _)| value)
+    }
+
+    /// Whether there is a point of this index.
+    #[inline]
+    pub(super) fn has(&self, point: u32) -> bool {
+        (point as usize) < self.columns.len()
+    }
+
+    /// Whether a table cannot have columns for some of the points.
+    pub(super) fn is_any_taken(&self) -> bool {
+        self.any_taken
     }
 
     pub(super) fn quality(&self, point: u32) -> Option<&Arc<str>> {
@@ -54,6 +68,7 @@ impl Names {
 }
 
 /// The type of the column for such values; `None` for no value.
+#[inline]
 pub(super) fn type_of(value: &Value, blobs: bool) -> Option<DataType> {
     Some(match value {
         Value::Null => return None,
@@ -71,6 +86,7 @@ pub(super) fn type_of(value: &Value, blobs: bool) -> Option<DataType> {
 }
 
 /// Why a value fits no column; `None` when it fits one.
+#[inline]
 pub(super) fn unfit(value: &Value) -> Option<String> {
     match value {
         Value::U64(number) if i64::try_from(*number).is_err() => {
@@ -80,8 +96,10 @@ pub(super) fn unfit(value: &Value) -> Option<String> {
     }
 }
 
-/// Appends a value to a column of its type; anything else becomes null.
-pub(super) fn push(column: &mut Column, value: &Value) {
+/// Appends a value to a column of its type; anything else becomes null. By how many bytes the column
+/// grows.
+#[inline]
+pub(super) fn push(column: &mut Column, value: &Value) -> usize {
     let text;
     let cell = match value {
         Value::Null => Cell::Null,
@@ -104,8 +122,57 @@ pub(super) fn push(column: &mut Column, value: &Value) {
             Cell::Text(&text)
         }
     };
+    put(column, cell)
+}
+
+/// The same for a cell.
+#[inline]
+pub(super) fn put(column: &mut Column, cell: Cell<'_>) -> usize {
+    let before = column.values().len();
     if column.push(cell).is_err() {
         // Tablets are chosen by the types of their rows, so this is never reached.
         column.push_null();
+    }
+    column.values().len() - before
+}
+
+/// Appends values of a column's type and nulls.
+pub(super) fn extend<'a>(column: &mut Column, values: impl Iterator<Item = &'a Value>) {
+    match column.of {
+        DataType::Boolean => column.extend(values.map(|value| match value {
+            Value::Bool(v) => Some([u8::from(*v)]),
+            _ => None,
+        })),
+        DataType::Int32 => column.extend(values.map(|value| {
+            let number: i32 = match value {
+                Value::I8(v) => (*v).into(),
+                Value::I16(v) => (*v).into(),
+                Value::I32(v) => *v,
+                Value::U8(v) => (*v).into(),
+                Value::U16(v) => (*v).into(),
+                _ => return None,
+            };
+            Some(number.to_be_bytes())
+        })),
+        DataType::Int64 => column.extend(values.map(|value| {
+            let number: i64 = match value {
+                Value::U32(v) => (*v).into(),
+                Value::I64(v) => *v,
+                Value::U64(v) => i64::try_from(*v).ok()?,
+                _ => return None,
+            };
+            Some(number.to_be_bytes())
+        })),
+        DataType::Float => column.extend(values.map(|value| match value {
+            Value::F32(v) => Some(v.to_be_bytes()),
+            _ => None,
+        })),
+        DataType::Double => column.extend(values.map(|value| match value {
+            Value::F64(v) => Some(v.to_be_bytes()),
+            _ => None,
+        })),
+        _ => values.for_each(|value| {
+            push(column, value);
+        }),
     }
 }

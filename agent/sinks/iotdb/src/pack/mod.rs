@@ -16,6 +16,7 @@ mod draft;
 mod layout;
 mod order;
 mod refusals;
+mod rows;
 
 pub use draft::{Call, Draft, Share};
 pub use layout::{Layout, Precision};
@@ -30,8 +31,7 @@ use lineside_core::Origin;
 use lineside_core::sink::Record;
 
 use cells::{Names, type_of};
-use draft::Row;
-use order::Ordered;
+use order::{Newest, Ordered};
 
 use crate::verdict::{Reach, Refused};
 
@@ -62,10 +62,10 @@ struct Known {
     /// Kept, so that no other origin takes its address.
     _origin: Arc<Origin>,
     names: Names,
-    /// Newest tick of each point that was packed, over the whole session.
-    newest: Vec<i64>,
-    /// Number of the draft that it was packed into.
-    newest_in: Vec<u64>,
+    /// Newest value of each point that was packed, over the whole session.
+    newest: Vec<Newest>,
+    /// Latest tick of all points.
+    latest: i64,
     /// Tablets of the present draft by their first point.
     tablets: HashMap<u32, Vec<usize>>,
     tablets_of: u64,
@@ -121,20 +121,22 @@ impl Packer {
         let known = origins.entry(address).or_insert_with(|| Known::new(origin, layout));
         known.enter(*number);
 
-        let Ordered { samples, excluded } =
+        let Ordered { rows, excluded } =
             order::order(&record.batch, again, layout, &known.names, refusals);
         let mut excluded = excluded;
         if again.is_none() {
-            if known.collides(&record.batch, &samples, *number) {
+            if known.collides(record, &rows, *number) {
                 return Packed::Collides;
             }
-            excluded.merged += known.note(&record.batch, &samples, *number);
+            excluded.merged += known.note(record, &rows, *number);
         }
-        for row in samples.chunk_by(|(a, _), (b, _)| a == b) {
-            let Some((tick, _)) = row.first() else { continue };
-            known.add(draft, &Row { record, tick: *tick, samples: row }, layout);
+        if !known.add_block(draft, record, &rows, layout) {
+            let mut last = None;
+            for row in rows.iter(record) {
+                last = known.add(draft, &row, last, layout);
+            }
         }
-        draft.share(record, &samples);
+        draft.share(record, &rows);
         Packed::Taken(excluded)
     }
 }
@@ -145,8 +147,8 @@ impl Known {
         Self {
             _origin: origin.clone(),
             names: Names::new(origin, layout),
-            newest: vec![i64::MIN; points],
-            newest_in: vec![0; points],
+            newest: vec![Newest::NONE; points],
+            latest: i64::MIN,
             tablets: HashMap::new(),
             tablets_of: 0,
         }

@@ -1,13 +1,15 @@
 //! Which samples of a record are written, in which order, and what becomes of the others.
 
+use std::cmp::Ordering;
 use std::collections::HashSet;
 
 use lineside_core::Batch;
 use lineside_core::batch::SampleRef;
-use lineside_core::sink::Refusal;
+use lineside_core::sink::{Record, Refusal};
 use lineside_crds::diagnostics::Code;
 
 use super::cells::{Names, type_of, unfit};
+use super::rows::Rows;
 use super::{Known, Layout, Refusals};
 
 /// Samples of a record that are in no request.
@@ -32,9 +34,9 @@ impl Excluded {
     }
 }
 
-/// The samples to write: ticks and indexes. The ticks of every point rise.
+/// The samples to write.
 pub(super) struct Ordered {
-    pub(super) samples: Vec<(i64, u32)>,
+    pub(super) rows: Rows,
     pub(super) excluded: Excluded,
 }
 
@@ -45,6 +47,11 @@ pub(super) fn order(
     names: &Names,
     refusals: &Refusals,
 ) -> Ordered {
+    if only.is_none()
+        && let Some(rows) = as_it_stands(batch, layout, names, refusals)
+    {
+        return Ordered { rows, excluded: Excluded::default() };
+    }
     let count = only.map_or(batch.len(), <[u32]>::len);
     let mut samples = Vec::with_capacity(count);
     let mut excluded = Excluded::default();
@@ -69,7 +76,49 @@ pub(super) fn order(
         samples = sorted(batch, samples);
         excluded.merged += (before - samples.len()) as u64;
     }
-    Ordered { samples, excluded }
+    Ordered { rows: Rows::picked(&samples), excluded }
+}
+
+/// The whole record, when all of it is written and its ticks and the points of each rise: what
+/// drivers make. `None` does not say that it is not so, only that it has to be looked at closely.
+fn as_it_stands(
+    batch: &Batch,
+    layout: &Layout,
+    names: &Names,
+    refusals: &Refusals,
+) -> Option<Rows> {
+    if !refusals.is_empty() || (layout.is_table() && names.is_any_taken()) {
+        return None;
+    }
+    let mut rows = Rows::whole();
+    let (mut time, mut tick, mut point) = (None, i64::MIN, None);
+    let columns = batch.points().iter().zip(batch.values()).zip(batch.statuses());
+    for (at, ((next_point, value), status)) in columns.enumerate() {
+        let bad = status.is_bad();
+        if (bad && !layout.quality) || !names.has(*next_point) || unfit(value).is_some() {
+            return None;
+        }
+        let next = match batch.has_source_times() {
+            true => batch.get(at)?.time(),
+            false => *batch.agent_times().get(at)?,
+        };
+        // The samples of an answer have one time.
+        if time != Some(next) {
+            let next_tick = layout.precision.tick(next);
+            match next_tick.cmp(&tick) {
+                Ordering::Less => return None,
+                Ordering::Equal => {}
+                Ordering::Greater => point = None,
+            }
+            (time, tick) = (Some(next), next_tick);
+        }
+        if point.is_some_and(|point| *next_point <= point) {
+            return None;
+        }
+        point = Some(*next_point);
+        rows.extend(tick);
+    }
+    Some(rows)
 }
 
 fn refused(
@@ -133,30 +182,45 @@ fn sorted(batch: &Batch, mut samples: Vec<(i64, u32)>) -> Vec<(i64, u32)> {
     kept
 }
 
+/// The newest value of a point that was packed.
+#[derive(Clone, Copy)]
+pub(super) struct Newest {
+    tick: i64,
+    /// Number of the draft that it is in.
+    draft: u64,
+}
+
+impl Newest {
+    /// Of a point without any.
+    pub(super) const NONE: Self = Self { tick: i64::MIN, draft: 0 };
+}
+
 impl Known {
     /// Whether the draft has a value for a place of these samples.
-    pub(super) fn collides(&self, batch: &Batch, samples: &[(i64, u32)], draft: u64) -> bool {
-        samples.iter().any(|(tick, index)| {
-            let Some(sample) = batch.get(*index as usize) else { return false };
-            let point = sample.point as usize;
-            self.newest.get(point) == Some(tick) && self.newest_in.get(point) == Some(&draft)
-        })
+    pub(super) fn collides(&self, record: &Record, rows: &Rows, draft: u64) -> bool {
+        // Nothing was packed for a tick that is later than all.
+        rows.first().is_some_and(|first| first <= self.latest)
+            && rows.iter(record).any(|row| {
+                row.cells().any(|cell| {
+                    let newest = self.newest.get(cell.point as usize);
+                    newest.is_some_and(|newest| newest.tick == row.tick && newest.draft == draft)
+                })
+            })
     }
 
     /// Notes what is written; how many of the samples fall on the tick of an earlier one of their
     /// point.
-    pub(super) fn note(&mut self, batch: &Batch, samples: &[(i64, u32)], draft: u64) -> u64 {
+    pub(super) fn note(&mut self, record: &Record, rows: &Rows, draft: u64) -> u64 {
         let mut merged = 0;
-        for (tick, index) in samples {
-            let Some(sample) = batch.get(*index as usize) else { continue };
-            let point = sample.point as usize;
-            if let (Some(newest), Some(newest_in)) =
-                (self.newest.get_mut(point), self.newest_in.get_mut(point))
-            {
-                merged += u64::from(*newest == *tick);
-                (*newest, *newest_in) = (*tick, draft);
+        for row in rows.iter(record) {
+            for cell in row.cells() {
+                if let Some(newest) = self.newest.get_mut(cell.point as usize) {
+                    merged += u64::from(newest.tick == row.tick);
+                    *newest = Newest { tick: row.tick, draft };
+                }
             }
         }
+        self.latest = self.latest.max(rows.last().unwrap_or(i64::MIN));
         merged
     }
 }

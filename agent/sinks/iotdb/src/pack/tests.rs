@@ -282,3 +282,20 @@ fn the_time_of_a_sample_is_its_sources_unless_it_is_bad() {
     let (tablets, _) = pack(layout(), &[Record { id, batch: Arc::new(batch) }]);
     assert_eq!(tablets[0].times, [7]);
 }
+
+#[test]
+fn rows_that_are_added_at_once_are_those_that_are_added_one_by_one() {
+    let o = origin();
+    let cells = |time: i64| -> Vec<(u32, Option<Value>, i64)> {
+        let number = i32::try_from(time).unwrap();
+        let b = (time % 3 != 0).then(|| Value::I32(number));
+        vec![(0, f(1.5), time), (1, b, time), (2, Some(Value::String("x".into())), time)]
+    };
+    for layout in [layout(), table(), Layout { quality: false, ..layout() }] {
+        // A record with several rows is a block, records of one row each are none.
+        let all: Vec<_> = (1_i64..20).flat_map(cells).collect();
+        let at_once = pack(layout.clone(), &[record(&o, 1, &all)]).0;
+        let alone: Vec<_> = (1_i64..20).map(|t| record(&o, t.unsigned_abs(), &cells(t))).collect();
+        assert_eq!(at_once, pack(layout, &alone).0);
+    }
+}

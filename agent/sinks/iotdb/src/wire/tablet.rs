@@ -127,6 +127,7 @@ pub enum Cell<'a> {
 
 impl Cell<'_> {
     /// Its type; a null has any.
+    #[inline]
     pub fn of(&self) -> Option<DataType> {
         Some(match self {
             Self::Null => return None,
@@ -189,6 +190,7 @@ impl Column {
     ///
     /// # Errors
     /// It is of another type; nothing is appended.
+    #[inline]
     pub fn push(&mut self, cell: Cell<'_>) -> Result<(), TypeMismatch> {
         let Some(of) = cell.of() else {
             self.push_null();
@@ -211,6 +213,21 @@ impl Column {
         Ok(())
     }
 
+    /// Appends values in the form in which the wire has them, each of the length that the column's
+    /// type has there, and nulls.
+    pub(crate) fn extend<const N: usize>(&mut self, values: impl Iterator<Item = Option<[u8; N]>>) {
+        self.values.reserve(values.size_hint().0 * N);
+        for value in values {
+            match value {
+                Some(bytes) => {
+                    self.put(bytes);
+                    self.rows += 1;
+                }
+                None => self.push_null(),
+            }
+        }
+    }
+
     /// Appends a null: on the wire a zero, or an empty text, that a bit says to ignore.
     pub fn push_null(&mut self) {
         match self.of {
@@ -227,6 +244,7 @@ impl Column {
         self.rows += 1;
     }
 
+    #[inline]
     fn put<const N: usize>(&mut self, bytes: [u8; N]) {
         self.values.extend_from_slice(&bytes);
     }
