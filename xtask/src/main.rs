@@ -176,6 +176,8 @@ enum Measured {
         #[arg(long, value_enum, default_value_t = image::Profile::Dist)]
         profile: image::Profile,
     },
+    /// Values per second into Apache IoTDB, beside its official clients in Java and Python.
+    Iotdb(bench::iotdb::Args),
 }
 
 /// What every command needs to know.
@@ -240,6 +242,9 @@ fn run(command: &Command) -> Result<()> {
         }
         Command::Bench { other: Some(Measured::Cluster { profile }), .. } => {
             bench::cluster::run(&context, *profile)
+        }
+        Command::Bench { other: Some(Measured::Iotdb(args)), .. } => {
+            bench::iotdb::run(&context, args)
         }
         Command::Bench { other: None, args } => bench::run(&context, args),
         Command::Reproduce { target, file } => fuzz::reproduce(&context, target, file),

@@ -36,7 +36,7 @@ pub struct Talker {
 }
 
 impl Talker {
-    fn start(program: &Path, args: &[String]) -> Result<Self> {
+    pub fn start(program: &Path, args: &[String]) -> Result<Self> {
         let mut child = command(program)
             .args(args)
             .stdin(Stdio::piped())
@@ -56,7 +56,7 @@ impl Talker {
         Ok(line)
     }
 
-    fn ask(&mut self, what: &str) -> Result<String> {
+    pub fn ask(&mut self, what: &str) -> Result<String> {
         writeln!(self.input, "{what}")?;
         self.input.flush()?;
         self.line()
@@ -180,7 +180,7 @@ fn number(line: &str, key: &str) -> Result<f64> {
 }
 
 /// A port that was free a moment ago.
-fn free_port() -> Result<u16> {
+pub fn free_port() -> Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 

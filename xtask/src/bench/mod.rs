@@ -2,6 +2,7 @@
 //! device and broker in the same run. Prints numbers and asserts nothing; never part of `test`.
 
 pub mod cluster;
+pub mod iotdb;
 mod lab;
 mod lateness;
 mod peer;
