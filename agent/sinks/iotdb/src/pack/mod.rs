@@ -128,7 +128,7 @@ impl Packer {
             if known.collides(record, &rows, *number) {
                 return Packed::Collides;
             }
-            excluded.merged += known.note(record, &rows, *number);
+            excluded.replacing += known.note(record, &rows, *number);
         }
         if !known.add_block(draft, record, &rows, layout) {
             let mut last = None;

@@ -19,6 +19,9 @@ pub struct Excluded {
     pub skipped: u64,
     /// A later one of the same point falls on the same tick.
     pub merged: u64,
+    /// Of those that are in a request: so many take the place of an earlier one of the same point,
+    /// which an earlier request has written. So many samples less are in the database at the end.
+    pub replacing: u64,
     /// The server would never take them: why, and which.
     pub refused: Vec<Refusal>,
 }
@@ -186,13 +189,15 @@ fn sorted(batch: &Batch, mut samples: Vec<(i64, u32)>) -> Vec<(i64, u32)> {
 #[derive(Clone, Copy)]
 pub(super) struct Newest {
     tick: i64,
+    /// The one before: live samples and a backlog may take turns.
+    before: i64,
     /// Number of the draft that it is in.
     draft: u64,
 }
 
 impl Newest {
     /// Of a point without any.
-    pub(super) const NONE: Self = Self { tick: i64::MIN, draft: 0 };
+    pub(super) const NONE: Self = Self { tick: i64::MIN, before: i64::MIN, draft: 0 };
 }
 
 impl Known {
@@ -208,19 +213,23 @@ impl Known {
             })
     }
 
-    /// Notes what is written; how many of the samples fall on the tick of an earlier one of their
-    /// point.
+    /// Notes what is written; how many of the samples fall on the tick of one of their point that an
+    /// earlier request has.
     pub(super) fn note(&mut self, record: &Record, rows: &Rows, draft: u64) -> u64 {
-        let mut merged = 0;
+        let mut replacing = 0;
         for row in rows.iter(record) {
             for cell in row.cells() {
                 if let Some(newest) = self.newest.get_mut(cell.point as usize) {
-                    merged += u64::from(newest.tick == row.tick);
-                    *newest = Newest { tick: row.tick, draft };
+                    let known = newest.tick == row.tick || newest.before == row.tick;
+                    replacing += u64::from(known);
+                    if newest.tick != row.tick {
+                        *newest = Newest { tick: row.tick, before: newest.tick, draft };
+                    }
+                    newest.draft = draft;
                 }
             }
         }
         self.latest = self.latest.max(rows.last().unwrap_or(i64::MIN));
-        merged
+        replacing
     }
 }

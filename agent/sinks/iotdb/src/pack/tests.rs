@@ -140,7 +140,13 @@ fn a_value_for_a_place_that_the_request_has_goes_into_the_next_one() {
     let again = record(&o, 2, &[(0, f(2.0), 10)]);
     assert!(matches!(packer.add(&mut draft, &again), Packed::Collides));
     let mut next = packer.draft(Instant::now());
-    assert_eq!(taken(packer.add(&mut next, &again)).merged, 1);
+    assert_eq!(taken(packer.add(&mut next, &again)).replacing, 1);
+    // Also when something older was sent in between.
+    let old = record(&o, 3, &[(0, f(2.0), 5)]);
+    let mut draft = packer.draft(Instant::now());
+    assert_eq!(taken(packer.add(&mut draft, &old)).replacing, 0);
+    let mut draft = packer.draft(Instant::now());
+    assert_eq!(taken(packer.add(&mut draft, &record(&o, 4, &[(0, f(3.0), 10)]))).replacing, 1);
 }
 
 #[test]

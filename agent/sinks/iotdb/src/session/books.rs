@@ -28,15 +28,24 @@ pub(super) struct Books {
     begun: Vec<RecordId>,
     /// When something was last accepted with which mark; oldest first.
     unconfirmed: VecDeque<(Instant, u64)>,
-    finished: Vec<(RecordId, Outcome)>,
+    finished: Vec<Finished>,
     /// What has the last of these marks, or a lower one, is safe.
     confirmed: Option<u64>,
+}
+
+struct Finished {
+    id: RecordId,
+    /// The server took some of it, which it may still lose.
+    accepted: bool,
+    outcome: Outcome,
 }
 
 struct Progress {
     /// Requests with samples of it that have no answer.
     unanswered: u32,
     samples: u64,
+    /// Of its samples, so many take the place of others.
+    replacing: u64,
     outcome: Outcome,
 }
 
@@ -66,7 +75,7 @@ impl Books {
     pub(super) fn begin(&mut self, record: &Record, excluded: Excluded) {
         let (unanswered, outcome) = (0, Outcome::nothing());
         let samples = record.batch.len() as u64;
-        let mut progress = Progress { unanswered, samples, outcome };
+        let mut progress = Progress { unanswered, samples, replacing: 0, outcome };
         progress.exclude(excluded);
         self.open.insert(record.id.clone(), progress);
         self.begun.push(record.id.clone());
@@ -131,7 +140,8 @@ impl Books {
             return;
         }
         let Some((id, progress)) = self.open.remove_entry(id) else { return };
-        self.finished.push((id, progress.into_outcome()));
+        let accepted = progress.outcome.delivered > 0;
+        self.finished.push(Finished { id, accepted, outcome: progress.into_outcome() });
     }
 
     /// The server has taken a request that was sent at `sent`: what it accepted so long before is
@@ -150,12 +160,12 @@ impl Books {
         if let Some(mark) = self.confirmed.take() {
             feed.confirmed(mark);
         }
-        for (id, outcome) in std::mem::take(&mut self.finished) {
+        for Finished { id, accepted, outcome } in std::mem::take(&mut self.finished) {
             // Without a time to wait, an acknowledgement is enough.
-            if outcome.delivered == 0 || self.resend.is_zero() {
-                feed.settle(&id, outcome);
-            } else {
+            if accepted && !self.resend.is_zero() {
                 feed.accepted(&id, outcome, self.mark(Instant::now()));
+            } else {
+                feed.settle(&id, outcome);
             }
         }
     }
@@ -174,8 +184,9 @@ impl Books {
 }
 
 impl Progress {
-    fn exclude(&mut self, Excluded { skipped, merged, refused }: Excluded) {
+    fn exclude(&mut self, Excluded { skipped, merged, replacing, refused }: Excluded) {
         self.outcome.skipped += skipped + merged;
+        self.replacing += replacing;
         refused.into_iter().for_each(|refusal| self.refuse(refusal));
     }
 
@@ -192,7 +203,12 @@ impl Progress {
     /// The parts are numbered by their first sample, so that they are the same when the record is
     /// sent again.
     fn into_outcome(self) -> Outcome {
-        let Self { samples, mut outcome, .. } = self;
+        let Self { samples, replacing, mut outcome, .. } = self;
+        // Of two samples in one place one is there at the end: the other one is counted here, where
+        // that is known.
+        let replacing = replacing.min(outcome.delivered);
+        outcome.delivered -= replacing;
+        outcome.skipped += replacing;
         for refusal in &mut outcome.refusals {
             refusal.samples.sort_unstable();
         }
