@@ -272,13 +272,13 @@ impl Sheet {
         )?;
         self.counter(
             "lineside_sink_captured_samples_total",
-            "Samples captured for the sink: delivered + buffered + dead-lettered + dropped.",
+            "Samples captured for the sink: delivered + unconfirmed + buffered + dead-lettered + dropped.",
             &SINK,
             pairs().map(|(p, s)| (key(p, &[&s.name]), s.numbers.ledger.captured)),
         )?;
         self.counter(
             "lineside_sink_delivered_samples_total",
-            "Samples that the remote accepted.",
+            "Samples that the remote accepted and cannot lose any more.",
             &SINK,
             pairs().map(|(p, s)| (key(p, &[&s.name]), s.numbers.ledger.delivered)),
         )?;
@@ -286,7 +286,13 @@ impl Sheet {
             "lineside_sink_buffered_samples",
             "Samples that wait for the sink.",
             &SINK,
-            pairs().map(|(p, s)| (key(p, &[&s.name]), s.numbers.ledger.buffered as f64)),
+            pairs().map(|(p, s)| (key(p, &[&s.name]), s.numbers.waiting() as f64)),
+        )?;
+        self.gauge(
+            "lineside_sink_unconfirmed_samples",
+            "Samples that the remote accepted and may still lose; they are kept until it cannot.",
+            &SINK,
+            pairs().map(|(p, s)| (key(p, &[&s.name]), s.numbers.unconfirmed as f64)),
         )?;
         self.gauge(
             "lineside_sink_dead_lettered_samples",

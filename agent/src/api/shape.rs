@@ -194,7 +194,7 @@ pub struct Gap {
 }
 
 /// One sink of a pipeline. Samples: what the pipeline took in since the sink exists is
-/// delivered, buffered, dead-lettered or dropped.
+/// delivered, unconfirmed, buffered, dead-lettered or dropped.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Sink {
@@ -212,8 +212,10 @@ pub struct Sink {
     pub verdict: Verdict,
     /// Samples taken in since the sink exists.
     pub captured: u64,
-    /// Samples that the remote accepted.
+    /// Samples that the remote accepted and cannot lose any more.
     pub delivered: u64,
+    /// Samples that the remote accepted and may still lose; they are kept until it cannot.
+    pub unconfirmed: u64,
     /// Samples that wait.
     pub buffered: u64,
     /// Samples that the remote refused and that are kept for `lineside dlq`.
@@ -224,6 +226,14 @@ pub struct Sink {
     pub lag_seconds: f64,
     /// Seconds until nothing waits any more at the present rates; null when that is not foreseen.
     pub caught_up_in_seconds: Option<f64>,
+}
+
+impl Sink {
+    /// Samples that the remote accepted, whether or not it may still lose them. Falls when a
+    /// connection is lost to a remote that may.
+    pub fn accepted(&self) -> u64 {
+        self.delivered + self.unconfirmed
+    }
 }
 
 /// One entry of the journal.

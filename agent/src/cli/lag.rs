@@ -17,7 +17,7 @@ Examples:
   lineside lag plant/to-broker
   lineside lag -o json | jq '.pipelines[].sinks[] | select(.buffered > 0)'
 
-All numbers are samples. For each sink, captured = delivered + waiting + dead letters + dropped,
+All numbers are samples. For each sink, captured = delivered + unconfirmed + waiting + dead letters + dropped,
 also after the agent was killed. Of the time of a gap nothing was captured, because the agent did
 not run.
 Exit codes: 0 nothing was dropped or waits for long, 1 something was or does, 2 usage, 3 no agent
@@ -75,6 +75,7 @@ struct SinkReport<'a> {
     name: &'a str,
     captured: u64,
     delivered: u64,
+    unconfirmed: u64,
     buffered: u64,
     dead_lettered: u64,
     dropped: &'a BTreeMap<String, u64>,
@@ -152,6 +153,7 @@ fn sink_report(s: &Sink) -> SinkReport<'_> {
         name: &s.name,
         captured: s.captured,
         delivered: s.delivered,
+        unconfirmed: s.unconfirmed,
         buffered: s.buffered,
         dead_lettered: s.dead_lettered,
         dropped: &s.dropped,
@@ -169,6 +171,7 @@ fn lines(pipelines: &[&Pipeline]) -> Vec<Line> {
         "SINK",
         "CAPTURED",
         "DELIVERED",
+        "UNCONFIRMED",
         "WAITING",
         "LAG",
         "CAUGHT UP IN",
@@ -185,6 +188,7 @@ fn lines(pipelines: &[&Pipeline]) -> Vec<Line> {
                 plain(&s.name),
                 plain(s.captured.to_string()),
                 plain(s.delivered.to_string()),
+                plain(s.unconfirmed.to_string()),
                 plain(s.buffered.to_string()),
                 plain(duration(s.lag_seconds)),
                 plain(foreseen(s.caught_up_in_seconds)),

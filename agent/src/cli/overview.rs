@@ -37,7 +37,7 @@ impl Rates {
 fn totals(state: &State) -> impl Iterator<Item = (String, u64)> + '_ {
     let devices = state.devices.iter().map(|d| (device_key(d), d.samples));
     let sinks =
-        state.pipelines.iter().flat_map(|p| p.sinks.iter().map(|s| (sink_key(p, s), s.delivered)));
+        state.pipelines.iter().flat_map(|p| p.sinks.iter().map(|s| (sink_key(p, s), s.accepted())));
     devices.chain(sinks)
 }
 
@@ -134,7 +134,7 @@ fn pipelines(state: &State, rates: Option<&Rates>) -> Vec<Line> {
                 plain(&s.name),
                 health(&s.verdict),
                 code(&s.verdict),
-                plain(s.delivered.to_string()),
+                plain(s.accepted().to_string()),
             ];
             row.extend(rates.map(|r| plain(r.cell(&sink_key(p, s)))));
             row.extend([

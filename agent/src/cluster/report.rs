@@ -258,7 +258,7 @@ fn pipeline(facts: &Facts<'_>, p: &PipelineSnapshot, problem: Option<&Problem>) 
 /// A pipeline whose devices were stopped so that it can drain: that it has none is no news, what
 /// keeps its sinks from delivering is.
 fn draining(p: &PipelineSnapshot) -> Said {
-    let ill = p.sinks.iter().filter(|s| s.numbers.ledger.buffered > 0).map(|s| &s.station.verdict);
+    let ill = p.sinks.iter().filter(|s| s.numbers.waiting() > 0).map(|s| &s.station.verdict);
     match ill.filter(|v| v.code.is_some()).max_by_key(|v| v.health == health::Health::Unavailable) {
         Some(verdict) => Said::of(verdict),
         None => Said {
@@ -342,7 +342,7 @@ fn next(code: Code, pod: &Pod) -> String {
 }
 
 fn holds(p: &PipelineSnapshot) -> bool {
-    p.sinks.iter().any(|sink| sink.numbers.ledger.buffered > 0)
+    p.sinks.iter().any(|sink| sink.numbers.waiting() > 0)
 }
 
 /// `new` with everything taken from `old` that only ticks: times of what has not changed, counts

@@ -115,7 +115,7 @@ pub fn status(
         }
     }
     let sinks = snapshot.pipelines.iter().flat_map(|p| &p.sinks);
-    let delivered: u64 = sinks.map(|s| s.numbers.ledger.delivered).sum();
+    let delivered: u64 = sinks.map(|s| s.numbers.ledger.delivered + s.numbers.unconfirmed).sum();
     let _ = write!(line, " | {delivered} samples delivered");
     line
 }

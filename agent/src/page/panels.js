@@ -112,7 +112,7 @@ function showTrack(state) {
   const buffered = sum(outlets, ({ sink }) => sink.buffered);
   const lag = Math.max(0, ...outlets.map(({ sink }) => sink.lagSeconds ?? 0));
   const dropped = sum(outlets, ({ sink }) => total_of(sink.dropped));
-  const delivered = sum(outlets, ({ sink }) => sink.delivered);
+  const delivered = sum(outlets, ({ sink }) => sink.delivered + sink.unconfirmed);
   station("devices", `${count(read)} / ${count(running.length)}`, "read", flow(read, running.length));
   station("points", `${count(good)} / ${count(total)}`, bad > 0 ? `good, ${count(bad)} bad` : "good", flow(good, total));
   const waiting = buffered === 0 ? "nothing dropped" : `oldest ${span(lag * 1000)}`;
@@ -257,7 +257,7 @@ class SinkRow {
     text(f.endpoint, `${sink.endpoint} · ${sink.type}`);
     text(f.health, sink.health);
     text(f.connected, sink.connected ? "connected" : "not connected");
-    text(f.delivered, count(sink.delivered));
+    text(f.delivered, count(sink.delivered + sink.unconfirmed));
     text(f.buffered, count(sink.buffered));
     const end = sink.buffered > 0 && sink.lagSeconds > 10 ? sink.caughtUpInSeconds : null;
     text(f.lag, span((sink.lagSeconds ?? 0) * 1000) + (end === null ? "" : `, caught up in ${span(end * 1000)}`));

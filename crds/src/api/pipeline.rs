@@ -265,10 +265,12 @@ pub struct IotdbSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quality: Option<IotdbQuality>,
     /// Milliseconds for which an acknowledged record is kept, to be sent again when the connection
-    /// is lost in that time: IoTDB acknowledges before it has synced to disk, and loses that when
-    /// it is killed. Writing again changes nothing. Default 5000; 0 trusts the acknowledgement.
+    /// is lost in that time. With its default `wal_mode=ASYNC` IoTDB keeps what it acknowledged in
+    /// memory until it flushes, at the latest after ten and a half minutes, and loses it when it is
+    /// killed. Writing again changes nothing. Default 660000; 0 trusts the acknowledgement, which
+    /// is right for a server with `wal_mode=SYNC`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = 600_000))]
+    #[schemars(range(min = 0, max = 86_400_000))]
     pub resend_millis: Option<i64>,
     /// Where user name and password are. Default: those of a new server, root and root.
     #[serde(default, skip_serializing_if = "Option::is_none")]

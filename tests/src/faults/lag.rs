@@ -66,6 +66,8 @@ pub struct Ledger {
     pub captured: u64,
     /// Acknowledged by the sink.
     pub delivered: u64,
+    /// Acknowledged by the sink, which may still lose it.
+    pub unconfirmed: u64,
     /// Waiting.
     pub buffered: u64,
     /// Refused by the sink and kept aside.
@@ -80,9 +82,14 @@ impl Ledger {
         self.dropped.values().sum()
     }
 
+    /// Acknowledged by the sink.
+    pub fn accepted(&self) -> u64 {
+        self.delivered + self.unconfirmed
+    }
+
     /// Whether everything that was captured is accounted for.
     pub fn balances(&self) -> bool {
-        let known = [self.delivered, self.buffered, self.dead_lettered, self.dropped()];
+        let known = [self.accepted(), self.buffered, self.dead_lettered, self.dropped()];
         known.iter().sum::<u64>() == self.captured
     }
 }
@@ -122,7 +129,7 @@ mod tests {
     const PRINTED: &str = r#"{"pipelines":[{"pipeline":"default/all",
         "store":{"id":"0f","durability":"Durable","state":"Full","code":null,"bytes":4096,"limit":1073741824},
         "gaps":[{"from":5,"to":9}],
-        "sinks":[{"name":"broker","captured":10,"delivered":4,"buffered":2,"deadLettered":1,
+        "sinks":[{"name":"broker","captured":10,"delivered":3,"unconfirmed":1,"buffered":2,"deadLettered":1,
                   "dropped":{"StoreFull":2,"Corrupt":1},"lagSeconds":0.5}]}]}"#;
 
     #[test]

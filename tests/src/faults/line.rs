@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 
 use super::device::Device;
 use super::evidence::{self, Account, Evidence, Gap, Message};
-use super::lag::Lag;
+use super::lag::{Lag, Ledger};
 use super::lives::{Around, Lives};
 use super::schedule::{Act, Outage, Step};
 use crate::broker::{Broker, Options};
@@ -79,6 +79,8 @@ pub struct Line {
     pub broker: Broker,
     /// An independent consumer with a session that the broker keeps.
     pub consumer: Subscriber,
+    /// Longest time to deliver what waits, and to be sure of it.
+    pub drain: Duration,
     dir: TestDir,
     gaps: BTreeSet<Gap>,
     /// By sink.
@@ -124,6 +126,7 @@ impl Line {
             proxy,
             broker,
             consumer,
+            drain: DRAIN,
             dir: dir.clone(),
             gaps: BTreeSet::new(),
             accounts: BTreeMap::new(),
@@ -256,10 +259,11 @@ impl Line {
             }
             since.elapsed() > SILENCE
         })?;
-        wait::until_some("everything is delivered", DRAIN, || {
+        wait::until_some("everything is delivered", self.drain, || {
             let lag = self.agent.lag().ok()?;
             let sinks = &lag.pipeline(PIPELINE).ok()?.sinks;
-            sinks.iter().all(|sink| sink.ledger.buffered == 0).then_some(())
+            let open = |ledger: &Ledger| ledger.buffered + ledger.unconfirmed > 0;
+            (!sinks.iter().any(|sink| open(&sink.ledger))).then_some(())
         })?;
         let lag = self.agent.lag()?;
         self.note(&lag)?;

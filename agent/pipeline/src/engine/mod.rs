@@ -220,6 +220,7 @@ impl Engine {
         let leaving = std::mem::take(&mut self.leaving).into_values().map(|(p, _)| p);
         let pipelines = std::mem::take(&mut self.pipelines).into_values().chain(leaving);
         let (on_disk, in_memory): (Vec<_>, Vec<_>) = pipelines.partition(|p| p.stream.is_on_disk());
+        in_memory.iter().for_each(RunningPipeline::trust_sinks);
         join_all(on_disk.into_iter().map(RunningPipeline::stop)).await;
         for (key, books) in join_all(in_memory.into_iter().map(RunningPipeline::stop)).await {
             for (sink, ledger) in books {
@@ -236,7 +237,7 @@ impl Engine {
     fn perishable(&self) -> u64 {
         let leaving = self.leaving.values().map(|(p, _)| p);
         let all = self.pipelines.values().chain(leaving);
-        all.filter(|p| !p.stream.is_on_disk()).map(RunningPipeline::buffered).sum()
+        all.filter(|p| !p.stream.is_on_disk()).map(RunningPipeline::waiting).sum()
     }
 
     /// How long the backlog of what was removed may take.
@@ -252,7 +253,7 @@ impl Engine {
     pub async fn tidy(&mut self) {
         self.correct_clock();
         let now = Instant::now();
-        let over = |(p, until): &(RunningPipeline, Instant)| p.buffered() == 0 || now >= *until;
+        let over = |(p, until): &(RunningPipeline, Instant)| p.waiting() == 0 || now >= *until;
         let keys: Vec<ObjectKey> =
             self.leaving.iter().filter(|(_, l)| over(l)).map(|(key, _)| key.clone()).collect();
         let gone: Vec<_> = keys.iter().filter_map(|key| self.leaving.remove(key)).collect();
@@ -295,6 +296,7 @@ impl Engine {
     async fn end(&self, gone: impl Iterator<Item = RunningPipeline>) {
         for pipeline in gone {
             let on_disk = pipeline.stream.is_on_disk();
+            pipeline.trust_sinks();
             let (key, books) = pipeline.stop().await;
             tracing::info!(pipeline = %key, "Pipeline was removed");
             self.give_up(&key, books, GivenUp::PipelineRemoved);
@@ -339,7 +341,7 @@ impl Engine {
                 running.resume_leaving(spec, linger, &self.parts, &self.windows);
             }
             tracing::info!(
-                pipeline = %log.key, samples = running.buffered(),
+                pipeline = %log.key, samples = running.waiting(),
                 "A removed pipeline goes on to deliver what it holds"
             );
             self.leaving.insert(log.key, (running, Instant::now() + linger));
@@ -446,13 +448,13 @@ impl Engine {
             !self.linger_of(&p.stream).is_zero()
                 && !p.pipeline.discard_backlog
                 && (p.pipeline.mode == Mode::Running || p.stream.is_on_disk())
-                && p.buffered() > 0
+                && p.waiting() > 0
         });
         self.end(now.into_iter()).await;
         for mut pipeline in later {
             let key = pipeline.pipeline.key.clone();
             tracing::info!(
-                pipeline = %key, samples = pipeline.buffered(),
+                pipeline = %key, samples = pipeline.waiting(),
                 "Pipeline is removed once it has delivered what it holds"
             );
             let linger = self.linger_of(&pipeline.stream);

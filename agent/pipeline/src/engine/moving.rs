@@ -23,7 +23,7 @@ impl Engine {
         let shall_move = |p: &RunningPipeline| {
             let shall = p.pipeline.store.durability != Durability::Memory || p.owes_disk;
             // What is on disk stays there until it is delivered.
-            shall != p.stream.is_on_disk() && (shall || p.buffered() == 0) && now >= p.move_at
+            shall != p.stream.is_on_disk() && (shall || p.waiting() == 0) && now >= p.move_at
         };
         let moving = self.pipelines.iter().filter(|(_, p)| shall_move(p));
         let moving: Vec<ObjectKey> = moving.map(|(key, _)| key.clone()).collect();
@@ -69,8 +69,11 @@ impl Engine {
         });
         let Some(former) = former else { return false };
         let until = Instant::now() + LAST_SAMPLES;
-        while !to_disk && from.buffered() > 0 && Instant::now() < until {
+        while !to_disk && from.waiting() > 0 && Instant::now() < until {
             tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        if !to_disk {
+            former.trust_sinks();
         }
         let (_, books) = former.stop().await;
         if !to_disk {

@@ -85,11 +85,15 @@ impl RunningPipeline {
         // Written again before it had gone: its former session has to end first.
         let back: Vec<_> = self.leaving.keys().filter(|n| is_wanted(n)).cloned().collect();
         stopping.extend(back.iter().filter_map(|n| self.leaving.remove(n)).map(|(sink, _)| sink));
+        if !self.stream.is_on_disk() || linger.is_zero() {
+            let gone = stopping.iter().filter(|sink| !is_wanted(&sink.spec.name));
+            gone.for_each(|sink| self.stream.trust(&sink.spec.name));
+        }
         join_all(stopping.iter_mut().map(RunningSink::stop)).await;
         let mut books = Books::new();
         for RunningSink { spec, .. } in stopping.iter().filter(|s| !is_wanted(&s.spec.name)) {
             self.stream.end_sink(&spec.name);
-            if self.stream.is_on_disk() && !linger.is_zero() && self.buffered_of(&spec.name) > 0 {
+            if self.stream.is_on_disk() && !linger.is_zero() && self.waiting_for(&spec.name) > 0 {
                 self.resume_leaving(spec, linger, parts, windows);
             } else {
                 let gone = self.stream.remove_sink(&spec.name);
@@ -142,12 +146,13 @@ impl RunningPipeline {
         let over: Vec<_> = self
             .leaving
             .iter()
-            .filter(|(name, (_, until))| now >= *until || self.buffered_of(name) == 0)
+            .filter(|(name, (_, until))| now >= *until || self.waiting_for(name) == 0)
             .map(|(name, _)| name.clone())
             .collect();
         let mut books = Books::new();
         for name in over {
             if let Some((mut sink, _)) = self.leaving.remove(&name) {
+                self.stream.trust(&name);
                 sink.stop().await;
             }
             books.extend(self.stream.remove_sink(&name).map(|ledger| (name, ledger)));
@@ -155,14 +160,19 @@ impl RunningPipeline {
         books
     }
 
-    /// Samples that some sink has not delivered yet.
-    pub(super) fn buffered(&self) -> u64 {
-        self.stream.buffered()
+    /// Samples that wait for some sink.
+    pub(super) fn waiting(&self) -> u64 {
+        self.stream.waiting()
     }
 
-    fn buffered_of(&self, sink: &str) -> u64 {
+    fn waiting_for(&self, sink: &str) -> u64 {
         let numbers = self.stream.numbers();
-        numbers.iter().find(|(n, _)| &**n == sink).map_or(0, |(_, n)| n.ledger.buffered)
+        numbers.iter().find(|(n, _)| &**n == sink).map_or(0, |(_, n)| n.waiting())
+    }
+
+    /// What remotes have accepted counts: this pipeline ends for good.
+    pub(super) fn trust_sinks(&self) {
+        self.sinks.keys().chain(self.leaving.keys()).for_each(|name| self.stream.trust(name));
     }
 
     /// Where its sinks are known, with those that are leaving.

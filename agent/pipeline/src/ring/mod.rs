@@ -238,10 +238,12 @@ impl Ring {
                 let lag = inner
                     .slots
                     .range(c.floor..)
-                    .find(|(o, _)| c.wants(**o))
+                    .find(|(o, _)| c.wants(**o) && !c.accepted.contains_key(o))
                     .map_or(Duration::ZERO, |(_, s)| now - s.captured_at);
+                let of = |offset| inner.slots.get(offset).map_or(0, |slot| slot.samples);
+                let unconfirmed = c.accepted.keys().map(of).sum();
                 let (ledger, last_drop) = (c.ledger.clone(), c.last_drop);
-                (name.clone(), SinkNumbers { ledger, lag, last_drop })
+                (name.clone(), SinkNumbers { ledger, unconfirmed, lag, last_drop })
             })
             .collect();
         all.sort_by(|a, b| a.0.cmp(&b.0));
@@ -314,7 +316,8 @@ impl Ring {
         self.grown.notify_waiters();
     }
 
-    fn confirmed(&self, sink: &Arc<str>, mark: u64) {
+    /// Settles what a sink said to be accepted with this mark or a lower one.
+    pub fn confirmed(&self, sink: &Arc<str>, mark: u64) {
         let mut inner = self.lock();
         let inner = &mut *inner;
         let Some(cursor) = inner.cursors.get_mut(sink) else { return };

@@ -153,8 +153,9 @@ impl Disk {
         let numbers = |(name, ledger): (Arc<str>, Ledger)| {
             let lag = self.log.oldest_waiting(&name).map_or(0, |then| now.saturating_sub(then));
             let lag = Duration::from_nanos(u64::try_from(lag).unwrap_or_default());
+            let unconfirmed = self.log.unconfirmed(&name);
             let last_drop = drops.entry(name.clone()).or_default().look(&ledger);
-            (name, SinkNumbers { ledger, lag, last_drop })
+            (name, SinkNumbers { ledger, unconfirmed, lag, last_drop })
         };
         self.log.ledgers().into_iter().map(numbers).collect()
     }

@@ -61,10 +61,20 @@ impl LastDrop {
 pub struct SinkNumbers {
     /// Its books.
     pub ledger: Ledger,
+    /// Of what its books call buffered: samples that the remote has accepted and may still lose.
+    /// They are kept, and sent again when the connection is lost.
+    pub unconfirmed: u64,
     /// Age of the oldest waiting record.
     pub lag: Duration,
     /// The last drop that has a code.
     pub last_drop: Option<LastDrop>,
+}
+
+impl SinkNumbers {
+    /// Samples that the remote has not accepted yet.
+    pub fn waiting(&self) -> u64 {
+        self.ledger.buffered.saturating_sub(self.unconfirmed)
+    }
 }
 
 /// The numbers of the store itself.
@@ -248,9 +258,18 @@ impl Stream {
         }
     }
 
-    /// Samples that some sink has not delivered yet.
-    pub fn buffered(&self) -> u64 {
-        self.numbers().iter().map(|(_, numbers)| numbers.ledger.buffered).sum()
+    /// Samples that wait for some sink.
+    pub fn waiting(&self) -> u64 {
+        self.numbers().iter().map(|(_, numbers)| numbers.waiting()).sum()
+    }
+
+    /// What the remote has accepted counts, although it may still lose it: its session is going to
+    /// end, and there will be no other one.
+    pub fn trust(&self, sink: &Arc<str>) {
+        match &self.place {
+            Place::Memory(ring) => ring.confirmed(sink, u64::MAX),
+            Place::Disk(disk) => disk.log().confirmed(sink, u64::MAX),
+        }
     }
 
     /// The numbers of the store itself.

@@ -82,10 +82,11 @@ impl Paces {
     ) {
         self.bytes.look(now, store.bytes);
         self.sinks.retain(|name, _| sinks.iter().any(|(known, _)| known == name));
-        for (name, SinkNumbers { ledger, .. }) in sinks {
+        for (name, numbers) in sinks {
+            let captured = numbers.ledger.captured;
             let sink = self.sinks.entry(name.clone()).or_default();
-            sink.captured.look(now, ledger.captured);
-            sink.settled.look(now, ledger.captured.saturating_sub(ledger.buffered));
+            sink.captured.look(now, captured);
+            sink.settled.look(now, captured.saturating_sub(numbers.waiting()));
         }
     }
 
@@ -100,7 +101,7 @@ impl Paces {
                 .sinks
                 .get(name)
                 .map_or((0.0, 0.0), |sink| (sink.settled.per_second(), sink.captured.per_second()));
-            gone_in(numbers.ledger.buffered, out, more)
+            gone_in(numbers.waiting(), out, more)
         };
         Forecast {
             full_in: gone_in(room, self.bytes.per_second, 0.0),

@@ -59,6 +59,20 @@ impl Accepted {
         confirmed.into_values().flat_map(BTreeMap::into_values)
     }
 
+    /// Samples in all of it.
+    pub(super) fn samples(&self) -> u64 {
+        let runs = self.marks.values().flat_map(BTreeMap::values);
+        runs.map(|run| run.end.number - run.start.number).sum()
+    }
+
+    /// Where the run that contains `offset` ends.
+    pub(super) fn end_of(&self, offset: u64) -> Option<u64> {
+        self.marks.values().find_map(|runs| {
+            let (_, run) = runs.range(..=offset).next_back()?;
+            (offset < run.end.offset).then_some(run.end.offset)
+        })
+    }
+
     pub(super) fn clear(&mut self) {
         self.marks.clear();
     }
@@ -80,6 +94,8 @@ mod tests {
             accepted.add(4, record(offset));
         }
         accepted.add(5, record(4));
+        assert_eq!(accepted.samples(), 80);
+        assert_eq!([0, 4, 7, 8].map(|at| accepted.end_of(at)), [Some(4), Some(5), Some(8), None]);
         let runs: Vec<_> = accepted.confirm(4).collect();
         let ends: Vec<_> = runs.iter().map(|r| (r.start.number, r.end.number)).collect();
         assert_eq!(ends, [(0, 40), (50, 80)]);

@@ -105,6 +105,11 @@ impl Log {
         }
     }
 
+    /// Samples that the remote of a sink has accepted and may still lose.
+    pub fn unconfirmed(&self, sink: &str) -> u64 {
+        self.state().sinks.get(sink).map_or(0, SinkState::unconfirmed)
+    }
+
     /// Settles what the session of a sink said to be accepted with this mark or a lower one.
     pub fn confirmed(&self, sink: &str, mark: u64) {
         let waited = self.state().confirm(&self.seal, sink, mark);
@@ -294,15 +299,15 @@ impl State {
 
     pub(super) fn oldest_waiting(&self, name: &str) -> Option<UnixNanos> {
         let sink = self.sinks.get(name)?;
-        let floor = sink.cursor.settled.floor().offset;
+        let first = sink.first_waiting();
         let waits = |e: &&Entry| {
-            e.place.offset >= floor
+            e.place.offset >= first
                 && matches!(e.content, Content::Batch(_))
                 && !sink.cursor.settled.contains(e.place.offset)
         };
-        if floor < self.tail_from {
+        if first < self.tail_from {
             // Not exactly: the segment that holds it was begun not later.
-            let behind = self.segments.partition_point(|s| s.first.offset <= floor);
+            let behind = self.segments.partition_point(|s| s.first.offset <= first);
             let segment = behind.checked_sub(1).and_then(|i| self.segments.get(i));
             return segment.map(|s| s.begun_at);
         }

@@ -292,6 +292,25 @@ impl SinkState {
         self.handed.values().filter(safe).map(|h| h.place.offset).collect()
     }
 
+    /// Samples that the remote has accepted and that are not settled.
+    pub(super) fn unconfirmed(&self) -> u64 {
+        let apart = self.handed.values().filter(|h| h.letter.is_none() && h.accepted.is_some());
+        self.accepted.samples() + apart.map(|h| h.samples).sum::<u64>()
+    }
+
+    /// The first offset that is neither settled nor accepted.
+    pub(super) fn first_waiting(&self) -> u64 {
+        let mut at = self.cursor.settled.floor().offset;
+        loop {
+            let settled = self.cursor.settled.end_of(at).map(|end| end.offset);
+            let apart = || self.handed.get(&at).filter(|h| h.accepted.is_some()).map(|_| at + 1);
+            match settled.or_else(|| self.accepted.end_of(at)).or_else(apart) {
+                Some(end) => at = end,
+                None => return at,
+            }
+        }
+    }
+
     /// Whether the cursor can take another range there.
     pub(super) fn has_place_for(&self, run: &Run) -> bool {
         let settled = &self.cursor.settled;

@@ -19,8 +19,9 @@ const PREFIX: &str = "root.lineside";
 const DATABASE: &str = "lineside";
 /// Template of a table's name.
 const TABLE: &str = "{device}";
-/// How long acknowledged records are kept: five times what a server was seen to lose.
-const RESEND: Duration = Duration::from_secs(5);
+/// How long acknowledged records are kept: until a server with its own settings has flushed them,
+/// which is after ten minutes and a look each half minute (ADR 0012).
+const RESEND: Duration = Duration::from_secs(660);
 
 pub(super) fn settings(
     spec: &IotdbSpec,

@@ -276,7 +276,7 @@ fn booked(evidence: &Evidence, distinct: &Distinct<'_>) -> Vec<Violation> {
     }
     let arrived = distinct.messages.iter().map(|m| m.samples.len() as u64).sum();
     if let Some(last) = evidence.accounts.last()
-        && last.ledger.delivered != arrived
+        && last.ledger.accepted() != arrived
     {
         found.push(Violation::Miscounted { ledger: last.ledger.clone(), arrived });
     }
