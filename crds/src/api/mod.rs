@@ -11,6 +11,7 @@ pub mod agent;
 pub mod agent_pool;
 pub mod device;
 pub mod pipeline;
+pub mod sink;
 pub mod status;
 pub mod transform;
 

@@ -4,6 +4,7 @@ mod agent;
 mod device;
 mod pipeline;
 mod quantity;
+mod sink;
 mod topic;
 mod transform;
 

@@ -1,9 +1,9 @@
-//! The rules of an IoTDB sink.
+//! The rules of a server of Apache IoTDB.
 
 use std::time::Duration;
 
 use super::{connection_tls, credentials};
-use crate::api::pipeline::{self as api, IotdbSpec};
+use crate::api::sink::{self as api, IotdbSpec};
 use crate::diagnostics::{Code, Diagnostic, FieldPath};
 use crate::model::{IotdbModel, IotdbSettings, Node, TablePart, TopicPart};
 use crate::plc4x::host_and_port;
@@ -23,7 +23,7 @@ const TABLE: &str = "{device}";
 /// which is after ten minutes and a look each half minute (ADR 0012).
 const RESEND: Duration = Duration::from_secs(660);
 
-pub(super) fn settings(
+pub(in crate::validate) fn settings(
     spec: &IotdbSpec,
     at: &FieldPath,
     findings: &mut Vec<Diagnostic>,
