@@ -7,6 +7,7 @@ use crate::api::agent::Agent;
 use crate::api::agent_pool::AgentPool;
 use crate::api::device::DeviceConnection;
 use crate::api::pipeline::Pipeline;
+use crate::api::sink::Sink;
 use crate::api::{GROUP, Kind};
 use crate::{schema, yaml};
 
@@ -20,6 +21,7 @@ pub fn manifests() -> Result<Vec<(String, String)>, yaml::WriteError> {
         let crd = match kind {
             Kind::DeviceConnection => serde_json::to_value(DeviceConnection::crd()),
             Kind::Pipeline => serde_json::to_value(Pipeline::crd()),
+            Kind::Sink => serde_json::to_value(Sink::crd()),
             Kind::AgentPool => serde_json::to_value(AgentPool::crd()),
             Kind::Agent => serde_json::to_value(Agent::crd()),
         };

@@ -8,12 +8,13 @@ use lineside_crds::api::agent::{AgentSpec, AgentStatus};
 use lineside_crds::api::agent_pool::{AgentPoolSpec, AgentPoolStatus};
 use lineside_crds::api::device::{DeviceConnectionSpec, DeviceConnectionStatus};
 use lineside_crds::api::pipeline::{PipelineSpec, PipelineStatus};
+use lineside_crds::api::sink::{SinkSpec, SinkStatus};
 use lineside_crds::diagnostics::{Code, FieldPath};
 use lineside_crds::model::ObjectKey;
 use lineside_crds::schema;
 use lineside_crds::validate::{
-    Meta, judge_agent, judge_agent_pool, judge_device, judge_pipeline, validate_agent,
-    validate_agent_pool, validate_device, validate_pipeline,
+    Meta, judge_agent, judge_agent_pool, judge_device, judge_pipeline, judge_sink, validate_agent,
+    validate_agent_pool, validate_device, validate_pipeline, validate_sink,
 };
 use lineside_crds::yaml;
 use serde_json::Value;
@@ -159,6 +160,7 @@ fn whatever_stands_in_a_field_the_rest_is_still_judged() {
                     Kind::Pipeline => {
                         serde_json::from_value::<PipelineSpec>(checked.repaired).map(drop)
                     }
+                    Kind::Sink => serde_json::from_value::<SinkSpec>(checked.repaired).map(drop),
                     Kind::AgentPool => {
                         serde_json::from_value::<AgentPoolSpec>(checked.repaired).map(drop)
                     }
@@ -186,6 +188,10 @@ fn a_typed_spec_and_its_yaml_give_the_same_model() {
                     validate_pipeline(&meta, &typed).ok(),
                     judge_pipeline(&meta, spec).object
                 );
+            }
+            Kind::Sink => {
+                let typed: SinkSpec = serde_json::from_value(spec.clone()).unwrap();
+                assert_eq!(validate_sink(&meta, &typed).ok(), judge_sink(&meta, spec).object);
             }
             Kind::AgentPool => {
                 let typed: AgentPoolSpec = serde_json::from_value(spec.clone()).unwrap();
@@ -238,6 +244,7 @@ fn verdict(kind: Kind, spec: &Value) -> String {
     match kind {
         Kind::DeviceConnection => format!("{:?}", judge_device(&meta, spec)),
         Kind::Pipeline => format!("{:?}", judge_pipeline(&meta, spec)),
+        Kind::Sink => format!("{:?}", judge_sink(&meta, spec)),
         Kind::AgentPool => format!("{:?}", judge_agent_pool(&meta, spec)),
         Kind::Agent => format!("{:?}", judge_agent(&meta, spec)),
     }
@@ -252,6 +259,7 @@ fn an_object_is_born_unobserved_and_its_status_says_so_when_written() {
         let read = match kind {
             Kind::DeviceConnection => round::<DeviceConnectionStatus>(born),
             Kind::Pipeline => round::<PipelineStatus>(born),
+            Kind::Sink => round::<SinkStatus>(born),
             Kind::AgentPool => round::<AgentPoolStatus>(born),
             Kind::Agent => round::<AgentStatus>(born),
         };

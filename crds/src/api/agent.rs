@@ -243,6 +243,11 @@ pub struct SinkReport {
     /// Name of the sink in its pipeline.
     #[schemars(length(min = 1, max = 63))]
     pub name: String,
+    /// Generation of the Sink that it was made from; absent when its destination stands in the
+    /// pipeline.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = -1, max = 9_007_199_254_740_991_i64))]
+    pub sink_generation: Option<i64>,
     /// How well it works.
     #[serde(default)]
     pub health: Health,

@@ -36,6 +36,8 @@ pub enum Kind {
     DeviceConnection,
     /// Which samples go where.
     Pipeline,
+    /// A destination that pipelines share.
+    Sink,
     /// Where agents run and with what.
     AgentPool,
     /// One agent pod.
@@ -45,13 +47,14 @@ pub enum Kind {
 impl Kind {
     /// All kinds.
     pub const ALL: &'static [Self] =
-        &[Self::DeviceConnection, Self::Pipeline, Self::AgentPool, Self::Agent];
+        &[Self::DeviceConnection, Self::Pipeline, Self::Sink, Self::AgentPool, Self::Agent];
 
     /// The value of `kind`.
     pub fn name(self) -> &'static str {
         match self {
             Self::DeviceConnection => "DeviceConnection",
             Self::Pipeline => "Pipeline",
+            Self::Sink => "Sink",
             Self::AgentPool => "AgentPool",
             Self::Agent => "Agent",
         }
@@ -67,6 +70,7 @@ impl Kind {
         match self {
             Self::DeviceConnection => "deviceconnections",
             Self::Pipeline => "pipelines",
+            Self::Sink => "sinks",
             Self::AgentPool => "agentpools",
             Self::Agent => "agents",
         }

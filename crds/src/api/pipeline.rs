@@ -1,6 +1,7 @@
 //! Pipeline: which samples go to which sinks, and how they are kept until delivered.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
@@ -65,7 +66,7 @@ pub struct PipelineSpec {
         length(min = 1, max = 16),
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
     )]
-    pub sinks: Vec<SinkSpec>,
+    pub sinks: Vec<PipelineSinkSpec>,
     /// How samples are kept until every sink has them. Default: on disk, each synced before it
     /// counts as captured, up to 1Gi.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -130,17 +131,22 @@ pub struct SelectorSpec {
     pub match_labels: BTreeMap<String, String>,
 }
 
-/// One sink: a name and exactly one destination.
+/// One sink: a name and exactly one destination, named or written here.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
-    {"rule": "has(self.mqtt) != has(self.iotdb)", "message": "a sink needs exactly one destination (LNS-1032)"}
+    {"rule": "(has(self.sinkRef) ? 1 : 0) + (has(self.mqtt) ? 1 : 0) + (has(self.iotdb) ? 1 : 0) == 1",
+     "message": "a sink needs exactly one destination (LNS-1032)"}
 ]))]
-pub struct SinkSpec {
+pub struct PipelineSinkSpec {
     /// Name of the sink, unique in the pipeline; what is delivered is remembered under it, so a
     /// renamed sink is a new sink. Example: `broker`.
     #[schemars(length(min = 1, max = 63), regex(pattern = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"))]
     pub name: String,
+    /// A Sink of the pipeline's namespace, which other pipelines may name, too. An edit of it is an
+    /// edit of this destination.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sink_ref: Option<SinkRefSpec>,
     /// An MQTT broker.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mqtt: Option<MqttSpec>,
@@ -152,6 +158,23 @@ pub struct SinkSpec {
     /// (`durability: Memory`) it is always `InOrder`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain: Option<Drain>,
+}
+
+impl PipelineSinkSpec {
+    /// As it is kept with a backlog, which outlives the YAML.
+    pub(crate) fn to_json(&self) -> Arc<str> {
+        // String keys and no failing serializer.
+        serde_json::to_string(self).unwrap_or_default().into()
+    }
+}
+
+/// Names a Sink.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct SinkRefSpec {
+    /// Name of the Sink, in the pipeline's namespace. Example: `iotdb`.
+    #[schemars(length(min = 1, max = 253), regex(pattern = "^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"))]
+    pub name: String,
 }
 
 /// In which order a sink gets what waited.

@@ -1,12 +1,103 @@
-//! Destinations of samples, as a pipeline's sink has them.
+//! Sink: a destination that pipelines share; and destinations as a pipeline may also have them
+//! itself.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use super::status::{Condition, Health, UNOBSERVED};
 
 /// Default of `topic` for encodings with one message per device.
 pub const TOPIC_DEFAULT: &str = "lineside/{namespace}/{device}";
 /// Default of `topic` for `encoding: Value`.
 pub const VALUE_TOPIC_DEFAULT: &str = "lineside/{namespace}/{device}/{point}";
+
+/// A destination that pipelines of its namespace share: they name it by `sinkRef`. Placeholders in
+/// it stand for the pipeline that names it, as if it were written there.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[cfg_attr(feature = "kube", derive(kube::CustomResource))]
+#[cfg_attr(
+    feature = "kube",
+    kube(
+        group = "lineside.dev",
+        version = "v1alpha1",
+        kind = "Sink",
+        plural = "sinks",
+        shortname = "lssink",
+        category = "lineside",
+        namespaced,
+        schema = "disabled",
+        status = "SinkStatus",
+        printcolumn = r#"{"name":"Ready","type":"string","jsonPath":".status.conditions[?(@.type=='Ready')].status"}"#,
+        printcolumn = r#"{"name":"Health","type":"string","jsonPath":".status.health"}"#,
+        printcolumn = r#"{"name":"Code","type":"string","jsonPath":".status.code"}"#,
+        printcolumn = r#"{"name":"Pipelines","type":"integer","jsonPath":".status.pipelines.total"}"#,
+        printcolumn = r#"{"name":"Delivering","type":"integer","jsonPath":".status.pipelines.delivering"}"#,
+        printcolumn = r#"{"name":"Reason","type":"string","jsonPath":".status.conditions[?(@.type=='Ready')].reason","priority":1}"#,
+        printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
+    )
+)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    {"rule": "has(self.mqtt) != has(self.iotdb)", "message": "a Sink needs exactly one destination (LNS-1032)"}
+]))]
+pub struct SinkSpec {
+    /// An MQTT broker.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mqtt: Option<MqttSpec>,
+    /// A server of Apache IoTDB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iotdb: Option<IotdbSpec>,
+}
+
+/// What the operator says of a Sink.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+pub struct SinkStatus {
+    /// Generation of the object that this was said about; -1 before the operator has seen it.
+    #[schemars(range(min = -1, max = 9_007_199_254_740_991_i64))]
+    pub observed_generation: i64,
+    /// Conditions: Accepted, Ready; Reconciling and Stalled while true.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 16),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"])
+    )]
+    pub conditions: Vec<Condition>,
+    /// How well it works: as well as for the pipelines that use it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
+    /// Diagnostic code of what is wrong, for example `LNS-3001`; absent when nothing is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 16), regex(pattern = "^LNS-[0-9]{4}$"))]
+    pub code: Option<String>,
+    /// The pipelines that name it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pipelines: Option<SinkPipelines>,
+}
+
+impl Default for SinkStatus {
+    fn default() -> Self {
+        Self {
+            observed_generation: UNOBSERVED,
+            conditions: Vec::new(),
+            health: None,
+            code: None,
+            pipelines: None,
+        }
+    }
+}
+
+/// The pipelines that name a Sink.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+pub struct SinkPipelines {
+    /// Pipelines that name it.
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub total: i64,
+    /// Pipelines that deliver through it, on every agent that runs them.
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub delivering: i64,
+}
 
 /// An MQTT broker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

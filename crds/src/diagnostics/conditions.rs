@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use self::Reason::{Explained, Good};
 use super::Code;
-use crate::api::Kind::{self, DeviceConnection, Pipeline};
+use crate::api::Kind::{self, DeviceConnection, Pipeline, Sink};
 
 /// A type of condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -66,11 +66,11 @@ impl ConditionType {
         use Kind::{Agent, AgentPool};
         match self {
             Self::Accepted | Self::Reconciling | Self::Stalled => {
-                &[DeviceConnection, Pipeline, AgentPool]
+                &[DeviceConnection, Pipeline, Sink, AgentPool]
             }
             Self::Programmed => &[DeviceConnection, Pipeline],
             Self::Connected => &[DeviceConnection],
-            Self::Ready => &[DeviceConnection, Pipeline, AgentPool, Agent],
+            Self::Ready => &[DeviceConnection, Pipeline, Sink, AgentPool, Agent],
             Self::ConfigApplied | Self::LastGood | Self::Drained => &[Agent],
         }
     }
@@ -84,7 +84,7 @@ impl ConditionType {
     pub fn text(self) -> &'static str {
         match self {
             Self::Accepted => {
-                "The spec is valid, and everything that it names is there: pool, devices, Secrets."
+                "The spec is valid, and everything that it names is there: pool, Sinks, Secrets."
             }
             Self::Programmed => {
                 "The agent runs this generation of the object. False while it still runs an \
@@ -93,7 +93,7 @@ impl ConditionType {
             Self::Connected => "The agent has a connection to the device.",
             Self::Ready => {
                 "It does what it is for: good values arrive from the device, samples arrive at \
-                 every sink, the agents of the pool run."
+                 every sink, the agents of the pool run, pipelines deliver through the Sink."
             }
             Self::Reconciling => {
                 "Work is going on, or something is awaited that may come by itself. Tools show \
@@ -149,6 +149,7 @@ words! {
     Connected: "There is a connection.";
     Receiving: "Good values arrive from the device.";
     Delivering: "Every sink takes the samples.";
+    Unused: "No pipeline names it.";
     Suspended: "`mode: Suspended`: it is kept and does nothing.";
     Running: "The agents run.";
     RunningLastGood: "The agent runs the copy on its state volume.";
@@ -194,13 +195,15 @@ pub struct Situation {
 }
 
 const BOTH: &[Kind] = &[DeviceConnection, Pipeline];
+const EACH: &[Kind] = &[DeviceConnection, Pipeline, Sink];
+const SINK: &[Kind] = &[Sink];
 const DEVICE: &[Kind] = &[DeviceConnection];
 const PIPELINE: &[Kind] = &[Pipeline];
 
 macro_rules! situations {
     ($(($when:literal, $kinds:expr, $ready:literal, $reason:expr, $health:literal, $beside:literal,
         $kstatus:literal);)+) => {
-        /// Every situation of a DeviceConnection and a Pipeline.
+        /// Every situation of a DeviceConnection, a Pipeline and a Sink.
         pub const SITUATIONS: &[Situation] = &[$(Situation {
             when: $when, kinds: $kinds, ready: $ready, reason: $reason, health: $health,
             beside: $beside, kstatus: $kstatus,
@@ -228,32 +231,43 @@ situations! {
         "", "InProgress");
     ("one sink takes samples, another does not", PIPELINE, "False",
         Explained(Code::SinkUnavailable), "Degraded", "", "InProgress");
+    ("every pipeline that runs delivers through it", SINK, "True", Good(Word::Delivering),
+        "Healthy", "", "Current");
+    ("no pipeline delivers through it: the reason is that of the worst", SINK, "False",
+        Explained(Code::SinkUnavailable), "Unavailable", "", "InProgress");
+    ("one pipeline delivers through it, another does not", SINK, "False",
+        Explained(Code::SinkUnavailable), "Degraded", "", "InProgress");
+    ("no pipeline names it", SINK, "True", Good(Word::Unused), "Unknown", "", "Current");
     ("no device is selected", PIPELINE, "False", Explained(Code::NoDevices), "Unknown", "",
         "InProgress");
     ("all its devices are silent", PIPELINE, "False", Explained(Code::DevicesSilent),
         "Unavailable", "", "InProgress");
-    ("suspended", BOTH, "True", Good(Word::Suspended), "Unknown", "", "Current");
+    ("suspended", EACH, "True", Good(Word::Suspended), "Unknown", "", "Current");
     ("a Secret, a key or another object is not there yet", BOTH, "False",
         Explained(Code::ReferenceNotFound), "Unavailable", "Reconciling", "InProgress");
     ("the pool is not there yet", DEVICE, "False", Explained(Code::AgentPoolNotFound),
         "Unavailable", "Reconciling", "InProgress");
+    ("a Secret, a key or another object is gone, the former version still runs", PIPELINE, "False",
+        Explained(Code::ReferenceNotFound), "Degraded", "Reconciling", "InProgress");
+    ("the Sink that it names is refused", PIPELINE, "False", Explained(Code::ReferenceInvalid),
+        "Unavailable", "Stalled", "Failed");
     ("a Secret is not in the pool's list", BOTH, "False", Explained(Code::SecretNotListed),
         "Unavailable", "Stalled", "Failed");
-    ("the spec is invalid: the reason is the first finding's", BOTH, "False",
+    ("the spec is invalid: the reason is the first finding's", EACH, "False",
         Explained(Code::ConfigRejected), "Unavailable", "Stalled", "Failed");
-    ("a new spec is invalid, the former one still runs", BOTH, "False",
+    ("a new spec is invalid, the former one still runs", EACH, "False",
         Explained(Code::ConfigRejected), "Degraded", "Stalled", "Failed");
-    ("the object cannot be read", BOTH, "False", Explained(Code::Undecodable), "Unavailable",
+    ("the object cannot be read", EACH, "False", Explained(Code::Undecodable), "Unavailable",
         "Stalled", "Failed");
     ("no node fits (`code` is that of NoFittingNode)", BOTH, "False",
         Explained(Code::AgentNotRunning), "Unavailable", "", "InProgress");
     ("every fitting agent is full (`code` is that of CapacityExceeded)", BOTH, "False",
         Explained(Code::AgentNotRunning), "Unavailable", "", "InProgress");
-    ("the agent does not have this generation yet", BOTH, "False", Explained(Code::ConfigPending),
+    ("the agent does not have this generation yet", EACH, "False", Explained(Code::ConfigPending),
         "Unknown", "Reconciling", "InProgress");
-    ("the agent's pod does not run", BOTH, "False", Explained(Code::AgentNotRunning),
+    ("the agent's pod does not run", EACH, "False", Explained(Code::AgentNotRunning),
         "Unavailable", "", "InProgress");
-    ("the agent's heartbeat is late", BOTH, "Unknown", Explained(Code::AgentSilent), "Unknown",
+    ("the agent's heartbeat is late", EACH, "Unknown", Explained(Code::AgentSilent), "Unknown",
         "", "InProgress");
 }
 

@@ -189,8 +189,10 @@ registry! {
         "`spec.protocol` needs the settings that belong to its `type`, and no others."
         => "For `type: ModbusTCP` write `modbusTcp: {host: ...}` beside it.";
     1032 Error ExactlyOneSink:
-        "A sink needs exactly one destination."
-        => "Write exactly one of `mqtt: {url: ...}` and `iotdb: {url: ...}` in the sink.";
+        "A sink needs exactly one destination: one that is written there, or in a pipeline also \
+         one that a Sink has."
+        => "Write exactly one of `mqtt: {url: ...}` and `iotdb: {url: ...}`, or in a pipeline \
+            `sinkRef: {name: ...}`.";
     1033 Error ExactlyOneVolume:
         "The state of an agent is kept either on a claimed volume or in an `emptyDir`."
         => "Write exactly one of `persistentVolumeClaim: {}` and `emptyDir: {}` in \
@@ -348,6 +350,10 @@ registry! {
          `database` and `table` to the table model."
         => "Remove the field, or write `model: Table` (with `database` and `table`) or `model: \
             Tree` (with `prefix`).";
+    1084 Error ReferenceInvalid:
+        "The object names another object that is refused itself, so it cannot be used. What ran \
+         before goes on."
+        => "Correct the object that the message names; its own problems are reported with it.";
     // Agent
     1090 Error ConfigRejected:
         "A new version of the object was refused; its last accepted version goes on running."
@@ -588,8 +594,9 @@ registry! {
     5010 Error ReferenceNotFound:
         "The object names another object that is not there, or not yet. It is picked up by \
          itself when it appears."
-        => "Create what the message names, in the same namespace: objects never name anything \
-            of another namespace.";
+        => "Correct the name, or create what the message names, in the same namespace: objects \
+            never name anything of another namespace. `kubectl get sinks.lineside.dev -n \
+            NAMESPACE` lists the Sinks that there are.";
     5011 Error AgentPoolNotFound:
         "The device names an AgentPool that is not there, or not yet."
         => "Correct `agentPoolRef`, or create the pool; `kubectl get agentpools.lineside.dev -n \

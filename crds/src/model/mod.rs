@@ -8,12 +8,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::api::agent_pool::POOL_DEFAULT;
+use crate::api::pipeline as api;
 use crate::modbus;
 
 mod agent;
+mod shared;
 mod transform;
 
 pub use agent::{Agent, AgentPool, Assignment, StateVolume};
+pub(crate) use shared::OpenSink;
+pub use shared::{NamedSink, OpenPipeline, SharedSink, SinkVersion};
 pub use transform::{NamePattern, Transform, TransformKind, WindowFunction};
 
 /// Namespace and name of one object; displayed as `namespace/name`.
@@ -265,6 +269,8 @@ pub struct Sink {
     pub kind: SinkKind,
     /// In which order it gets what waited.
     pub drain: Drain,
+    /// The Sink that the destination was taken from; `None` when it stands in the pipeline.
+    pub shared: Option<SinkVersion>,
     /// The sink as the YAML has it, as JSON: kept with its backlog, which outlives the YAML.
     /// [`crate::validate::recall_sink`] reads it. Holds no secret, only names of Secrets.
     pub written: Arc<str>,
@@ -277,6 +283,15 @@ pub enum Drain {
     InOrder,
     /// What is new at once, what waited beside it at a limited rate.
     LiveFirst,
+}
+
+impl From<api::Drain> for Drain {
+    fn from(drain: api::Drain) -> Self {
+        match drain {
+            api::Drain::InOrder => Self::InOrder,
+            api::Drain::LiveFirst => Self::LiveFirst,
+        }
+    }
 }
 
 /// A destination with its settings.
@@ -295,6 +310,15 @@ impl SinkKind {
         match self {
             Self::Mqtt(_) => "mqtt",
             Self::Iotdb(_) => "iotdb",
+        }
+    }
+
+    /// In which order such a destination gets what waited, if nobody says so: brokers tell of what
+    /// happens, so the order counts; in IoTDB the time of a sample is its place.
+    pub fn drain_default(&self) -> Drain {
+        match self {
+            Self::Mqtt(_) => Drain::InOrder,
+            Self::Iotdb(_) => Drain::LiveFirst,
         }
     }
 

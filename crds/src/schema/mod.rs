@@ -15,6 +15,7 @@ use crate::api::agent::{AgentSpec, AgentStatus};
 use crate::api::agent_pool::{AgentPoolSpec, AgentPoolStatus};
 use crate::api::device::{DeviceConnectionSpec, DeviceConnectionStatus};
 use crate::api::pipeline::{PipelineSpec, PipelineStatus};
+use crate::api::sink::{SinkSpec, SinkStatus};
 use crate::api::status::UNOBSERVED;
 
 /// The schema of `spec` of a kind.
@@ -22,6 +23,7 @@ pub fn spec(kind: Kind) -> &'static Value {
     match kind {
         Kind::DeviceConnection => &DEVICE,
         Kind::Pipeline => &PIPELINE,
+        Kind::Sink => &SINK,
         Kind::AgentPool => &AGENT_POOL,
         Kind::Agent => &AGENT,
     }
@@ -33,6 +35,7 @@ pub fn status(kind: Kind) -> Value {
     let mut schema = match kind {
         Kind::DeviceConnection => finished::<DeviceConnectionStatus>(),
         Kind::Pipeline => finished::<PipelineStatus>(),
+        Kind::Sink => finished::<SinkStatus>(),
         Kind::AgentPool => finished::<AgentPoolStatus>(),
         Kind::Agent => finished::<AgentStatus>(),
     };
@@ -61,6 +64,7 @@ pub fn object(kind: Kind) -> Value {
 
 static DEVICE: LazyLock<Value> = LazyLock::new(finished::<DeviceConnectionSpec>);
 static PIPELINE: LazyLock<Value> = LazyLock::new(finished::<PipelineSpec>);
+static SINK: LazyLock<Value> = LazyLock::new(finished::<SinkSpec>);
 static AGENT_POOL: LazyLock<Value> = LazyLock::new(finished::<AgentPoolSpec>);
 static AGENT: LazyLock<Value> = LazyLock::new(finished::<AgentSpec>);
 

@@ -17,8 +17,9 @@ use crate::api::agent::AgentSpec;
 use crate::api::agent_pool::AgentPoolSpec;
 use crate::api::device::DeviceConnectionSpec;
 use crate::api::pipeline::PipelineSpec;
+use crate::api::sink::SinkSpec;
 use crate::diagnostics::{Diagnostic, FieldPath, Level, Segment};
-use crate::model::{Agent, AgentPool, Device, ObjectKey, Pipeline, Sink};
+use crate::model::{Agent, AgentPool, Device, ObjectKey, OpenPipeline, SharedSink, Sink};
 use crate::schema;
 
 pub use topic::parse_topic;
@@ -77,12 +78,23 @@ pub fn validate_device(
     judge_device(meta, &untyped(spec)).into_result()
 }
 
-/// Validates a Pipeline.
+/// Validates a Pipeline in itself; [`OpenPipeline::resolve`] puts in what it names.
 ///
 /// # Errors
 /// Every error that the schema and the rules behind it find, never only the first.
-pub fn validate_pipeline(meta: &Meta, spec: &PipelineSpec) -> Result<Pipeline, Vec<Diagnostic>> {
+pub fn validate_pipeline(
+    meta: &Meta,
+    spec: &PipelineSpec,
+) -> Result<OpenPipeline, Vec<Diagnostic>> {
     judge_pipeline(meta, &untyped(spec)).into_result()
+}
+
+/// Validates a Sink.
+///
+/// # Errors
+/// Every error that the schema and the rules behind it find, never only the first.
+pub fn validate_sink(meta: &Meta, spec: &SinkSpec) -> Result<SharedSink, Vec<Diagnostic>> {
+    judge_sink(meta, &untyped(spec)).into_result()
 }
 
 /// Validates an AgentPool.
@@ -110,8 +122,13 @@ pub fn judge_device(meta: &Meta, spec: &Value) -> Judged<Device> {
 }
 
 /// Judges a Pipeline from its untyped spec: schema, then rules, warnings included.
-pub fn judge_pipeline(meta: &Meta, spec: &Value) -> Judged<Pipeline> {
+pub fn judge_pipeline(meta: &Meta, spec: &Value) -> Judged<OpenPipeline> {
     judge_value(Kind::Pipeline, spec, |spec| pipeline::judge(meta, spec))
+}
+
+/// Judges a Sink from its untyped spec: schema, then rules, warnings included.
+pub fn judge_sink(meta: &Meta, spec: &Value) -> Judged<SharedSink> {
+    judge_value(Kind::Sink, spec, |spec| sink::judge(meta, spec))
 }
 
 /// Judges an AgentPool from its untyped spec: schema, then rules.

@@ -3,18 +3,22 @@
 use std::time::Duration;
 
 use super::device::mode;
+use super::sink::destination;
 use super::transform::transforms;
-use super::{Judged, Meta, quantity, sink as destination};
-use crate::api::pipeline::{self as api, PipelineSpec, SinkSpec, StoreSpec};
+use super::{Judged, Meta, quantity};
+use crate::api::pipeline::{self as api, PipelineSinkSpec, PipelineSpec, StoreSpec};
 use crate::diagnostics::{Code, Diagnostic, FieldPath, Level};
-use crate::model::{Drain, Durability, Glob, Overflow, Pipeline, Sink, SinkKind, Source, Store};
+use crate::model::{
+    Drain, Durability, Glob, OpenPipeline, OpenSink, Overflow, Pipeline, Sink, Source, Store,
+};
 
 /// Least and most bytes of a store.
 const STORE_BYTES: std::ops::RangeInclusive<u64> = (1 << 20)..=(1 << 40);
-pub(super) fn judge(meta: &Meta, spec: &PipelineSpec) -> Judged<Pipeline> {
+
+pub(super) fn judge(meta: &Meta, spec: &PipelineSpec) -> Judged<OpenPipeline> {
     let at = FieldPath::spec();
     let mut findings = Vec::new();
-    let sinks: Vec<Sink> = spec
+    let sinks: Vec<OpenSink> = spec
         .sinks
         .iter()
         .enumerate()
@@ -23,56 +27,65 @@ pub(super) fn judge(meta: &Meta, spec: &PipelineSpec) -> Judged<Pipeline> {
     let transforms = transforms(&spec.transforms, &at.key("transforms"), &mut findings);
     let store = store(spec.store.as_ref(), &at, &mut findings);
     let refused = findings.iter().any(|f| f.code.level() == Level::Error);
-    let object = (!refused).then(|| Pipeline {
-        key: meta.key.clone(),
-        uid: meta.uid.clone(),
-        generation: meta.generation,
-        mode: mode(spec.mode),
-        sources: spec.sources.iter().map(source).collect(),
-        transforms,
+    let object = (!refused).then(|| OpenPipeline {
+        base: Pipeline {
+            key: meta.key.clone(),
+            uid: meta.uid.clone(),
+            generation: meta.generation,
+            mode: mode(spec.mode),
+            sources: spec.sources.iter().map(source).collect(),
+            transforms,
+            sinks: Vec::new(),
+            store,
+            discard_backlog: meta.discard_backlog,
+        },
         sinks,
-        store,
-        discard_backlog: meta.discard_backlog,
     });
     Judged { object, findings }
 }
 
-fn sink(spec: &SinkSpec, at: FieldPath, findings: &mut Vec<Diagnostic>) -> Option<Sink> {
-    let (kind, drain) = match (&spec.mqtt, &spec.iotdb) {
-        (Some(mqtt), None) => {
-            let settings = destination::mqtt::settings(mqtt, &at.key("mqtt"), findings);
-            (SinkKind::Mqtt(settings), Drain::InOrder)
+fn sink(
+    spec: &PipelineSinkSpec,
+    at: FieldPath,
+    findings: &mut Vec<Diagnostic>,
+) -> Option<OpenSink> {
+    let several = spec.mqtt.is_some() || spec.iotdb.is_some();
+    match &spec.sink_ref {
+        Some(named) if !several => {
+            return Some(OpenSink::Named {
+                name: spec.name.as_str().into(),
+                sink: named.name.as_str().into(),
+                drain: spec.drain,
+            });
         }
-        (None, Some(iotdb)) => {
-            let settings = destination::iotdb::settings(iotdb, &at.key("iotdb"), findings);
-            (SinkKind::Iotdb(settings), Drain::LiveFirst)
-        }
-        (mqtt, _) => {
-            let has = if mqtt.is_some() { "has two destinations" } else { "has no destination" };
-            let message = format!("sink {} {has}; write one of mqtt and iotdb", spec.name);
+        Some(_) => {
+            let message = format!("sink {} names a Sink and has a destination itself", spec.name);
             findings.push(Diagnostic::new(Code::ExactlyOneSink, at, message));
             return None;
         }
-    };
-    Some(Sink {
+        None => {}
+    }
+    let what = format!("sink {}", spec.name);
+    let among = "sinkRef, mqtt and iotdb";
+    let kind = destination(&spec.mqtt, &spec.iotdb, &at, (&what, among), findings)?;
+    let whole = Sink {
         name: spec.name.as_str().into(),
+        drain: spec.drain.map_or_else(|| kind.drain_default(), Drain::from),
         kind,
-        drain: match spec.drain {
-            None => drain,
-            Some(api::Drain::InOrder) => Drain::InOrder,
-            Some(api::Drain::LiveFirst) => Drain::LiveFirst,
-        },
-        // String keys and no failing serializer.
-        written: serde_json::to_string(spec).unwrap_or_default().into(),
-    })
+        shared: None,
+        written: spec.to_json(),
+    };
+    Some(OpenSink::Whole(whole.into()))
 }
 
 /// See [`super::recall_sink`].
 pub(super) fn recall(written: &str) -> Option<Sink> {
-    let spec: SinkSpec = serde_json::from_str(written).ok()?;
+    let spec: PipelineSinkSpec = serde_json::from_str(written).ok()?;
     let mut findings = Vec::new();
-    let sink = sink(&spec, FieldPath::spec(), &mut findings)?;
-    findings.iter().all(|f| f.code.level() != Level::Error).then_some(sink)
+    let OpenSink::Whole(sink) = sink(&spec, FieldPath::spec(), &mut findings)? else {
+        return None;
+    };
+    findings.iter().all(|f| f.code.level() != Level::Error).then_some(*sink)
 }
 
 fn source(spec: &api::SourceSpec) -> Source {

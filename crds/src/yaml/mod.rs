@@ -10,9 +10,11 @@ mod problem;
 mod set;
 mod spans;
 
+use std::sync::Arc;
+
 use crate::api::Kind;
 use crate::diagnostics::{Code, FieldPath};
-use crate::model::{Agent, AgentPool, Device, ObjectKey, Pipeline};
+use crate::model::{Agent, AgentPool, Device, ObjectKey, OpenPipeline, Pipeline, SharedSink};
 
 pub use problem::Problem;
 pub use set::check_set;
@@ -42,8 +44,12 @@ impl std::fmt::Display for Identity {
 pub enum Object {
     /// A DeviceConnection.
     Device(Device),
-    /// A Pipeline.
+    /// A Pipeline that names no Sink.
     Pipeline(Pipeline),
+    /// A Pipeline that names Sinks.
+    OpenPipeline(OpenPipeline),
+    /// A Sink.
+    Sink(Arc<SharedSink>),
     /// An AgentPool.
     AgentPool(AgentPool),
     /// An Agent.

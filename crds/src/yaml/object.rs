@@ -9,7 +9,7 @@ use super::{Identity, LoadedDocument, Object};
 use crate::api::{API_VERSION, GROUP, Kind};
 use crate::diagnostics::{Code, Diagnostic, FieldPath, Level};
 use crate::labels::{is_label_key, is_label_value, is_subdomain};
-use crate::model::ObjectKey;
+use crate::model::{ObjectKey, OpenPipeline};
 use crate::schema::check;
 use crate::suggest::{did_you_mean, shown, suggest};
 use crate::validate::{self, Meta, is_discarded};
@@ -84,7 +84,16 @@ pub(super) fn load(document: &mut LoadedDocument, value: &Value) {
             Kind::Pipeline => {
                 let judged = validate::judge_pipeline(&usable, spec);
                 found.extend(judged.findings);
-                judged.object.map(Object::Pipeline)
+                let whole = |open: OpenPipeline| match open.whole() {
+                    Some(pipeline) => Object::Pipeline(pipeline),
+                    None => Object::OpenPipeline(open),
+                };
+                judged.object.map(whole)
+            }
+            Kind::Sink => {
+                let judged = validate::judge_sink(&usable, spec);
+                found.extend(judged.findings);
+                judged.object.map(|sink| Object::Sink(sink.into()))
             }
             Kind::AgentPool => {
                 let judged = validate::judge_agent_pool(&usable, spec);

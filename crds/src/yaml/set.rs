@@ -1,19 +1,20 @@
 //! What only all documents together show.
 
 use std::borrow::Borrow;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use super::{Identity, LoadedDocument, Object, Problem};
 use crate::api::Kind;
 use crate::diagnostics::{Code, FieldPath};
-use crate::model::{ObjectKey, Pipeline};
+use crate::model::{NamedSink, ObjectKey, Pipeline};
+use crate::suggest::did_you_mean;
 
-/// Problems between documents: one object twice (error), pipelines that name a device which is
-/// not there or select none (warnings).
+/// Problems between documents: one object twice, pipelines that name a Sink which is not there or
+/// is refused (errors), pipelines that name a device which is not there or select none (warnings).
 pub fn check_set<D: Borrow<LoadedDocument>>(documents: &[D]) -> Vec<Problem> {
     let documents: Vec<&LoadedDocument> = documents.iter().map(Borrow::borrow).collect();
     let mut problems = Vec::new();
-    let mut first: HashMap<&Identity, &LoadedDocument> = HashMap::new();
+    let mut first = First::new();
     for document in &documents {
         let Some(identity) = &document.identity else { continue };
         if let Some(earlier) = first.get(identity) {
@@ -26,18 +27,48 @@ pub fn check_set<D: Borrow<LoadedDocument>>(documents: &[D]) -> Vec<Problem> {
         }
     }
     for document in &documents {
-        if let Some(Object::Pipeline(pipeline)) = &document.object {
-            check_sources(document, pipeline, &documents, &first, &mut problems);
+        match &document.object {
+            Some(Object::Pipeline(pipeline)) => {
+                check_sources(document, pipeline, &documents, &first, &mut problems);
+            }
+            Some(Object::OpenPipeline(open)) => {
+                check_sources(document, open.base(), &documents, &first, &mut problems);
+                let sinks = open.resolve(|name| named(&first, &open.key().namespace, name));
+                for finding in sinks.err().into_iter().flatten() {
+                    problems.push(document.problem(finding.code, &finding.field, finding.message));
+                }
+            }
+            _ => {}
         }
     }
     problems
+}
+
+/// The document of each object; of two with one identity the first.
+type First<'a> = HashMap<&'a Identity, &'a LoadedDocument>;
+
+/// The Sink of this name among the documents.
+fn named(first: &First<'_>, namespace: &str, name: &str) -> NamedSink {
+    let key = ObjectKey::new(namespace, name);
+    match first.get(&Identity { kind: Kind::Sink, key }).map(|document| &document.object) {
+        Some(Some(Object::Sink(sink))) => NamedSink::Valid(sink.clone()),
+        Some(_) => NamedSink::Refused,
+        None => {
+            let here = first.keys().map(|id| (id.kind, &id.key));
+            let here =
+                here.filter(|(kind, key)| *kind == Kind::Sink && &*key.namespace == namespace);
+            // In an order of their own, so that the same files give the same words.
+            let names: BTreeSet<&str> = here.map(|(_, key)| &*key.name).collect();
+            NamedSink::Missing { hint: did_you_mean(name, names) }
+        }
+    }
 }
 
 fn check_sources(
     document: &LoadedDocument,
     pipeline: &Pipeline,
     documents: &[&LoadedDocument],
-    first: &HashMap<&Identity, &LoadedDocument>,
+    first: &First<'_>,
     problems: &mut Vec<Problem>,
 ) {
     let namespace = &pipeline.key.namespace;

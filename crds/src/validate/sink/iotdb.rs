@@ -23,7 +23,7 @@ const TABLE: &str = "{device}";
 /// which is after ten minutes and a look each half minute (ADR 0012).
 const RESEND: Duration = Duration::from_secs(660);
 
-pub(in crate::validate) fn settings(
+pub(super) fn settings(
     spec: &IotdbSpec,
     at: &FieldPath,
     findings: &mut Vec<Diagnostic>,

@@ -1,11 +1,52 @@
-//! The rules of destinations.
+//! The rules of a destination, be it in a Sink or in a pipeline.
 
-pub(super) mod iotdb;
-pub(super) mod mqtt;
+mod iotdb;
+mod mqtt;
 
-use crate::api::sink::{self as api, TlsSpec};
-use crate::diagnostics::{Code, Diagnostic, FieldPath};
-use crate::model::{ClientCertificate, CredentialsRef, SecretKeyRef, Tls};
+use super::{Judged, Meta};
+use crate::api::sink::{self as api, IotdbSpec, MqttSpec, SinkSpec, TlsSpec};
+use crate::diagnostics::{Code, Diagnostic, FieldPath, Level};
+use crate::model::{ClientCertificate, CredentialsRef, SecretKeyRef, SharedSink, SinkKind, Tls};
+
+pub(super) fn judge(meta: &Meta, spec: &SinkSpec) -> Judged<SharedSink> {
+    let mut findings = Vec::new();
+    let at = FieldPath::spec();
+    let words = ("the Sink", "mqtt and iotdb");
+    let kind = destination(&spec.mqtt, &spec.iotdb, &at, words, &mut findings);
+    let refused = findings.iter().any(|f| f.code.level() == Level::Error);
+    let object = kind.filter(|_| !refused).map(|kind| SharedSink {
+        key: meta.key.clone(),
+        uid: meta.uid.clone(),
+        generation: meta.generation,
+        kind,
+        spec: spec.clone(),
+    });
+    Judged { object, findings }
+}
+
+/// The one destination among the members of a union at `at`. `words`: what has it, and the names of
+/// the members, for people.
+pub(super) fn destination(
+    mqtt: &Option<MqttSpec>,
+    iotdb: &Option<IotdbSpec>,
+    at: &FieldPath,
+    words: (&str, &str),
+    findings: &mut Vec<Diagnostic>,
+) -> Option<SinkKind> {
+    match (mqtt, iotdb) {
+        (Some(mqtt), None) => Some(SinkKind::Mqtt(mqtt::settings(mqtt, &at.key("mqtt"), findings))),
+        (None, Some(iotdb)) => {
+            Some(SinkKind::Iotdb(iotdb::settings(iotdb, &at.key("iotdb"), findings)))
+        }
+        (mqtt, _) => {
+            let (what, among) = words;
+            let has = if mqtt.is_some() { "has two destinations" } else { "has no destination" };
+            let message = format!("{what} {has}; write one of {among}");
+            findings.push(Diagnostic::new(Code::ExactlyOneSink, at.clone(), message));
+            None
+        }
+    }
+}
 
 fn credentials(
     spec: Option<&api::CredentialsRefSpec>,

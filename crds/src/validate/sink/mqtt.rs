@@ -11,7 +11,7 @@ use crate::validate::parse_topic;
 const MQTT_PORT: u16 = 1883;
 const MQTTS_PORT: u16 = 8883;
 
-pub(in crate::validate) fn settings(
+pub(super) fn settings(
     spec: &MqttSpec,
     at: &FieldPath,
     findings: &mut Vec<Diagnostic>,
