@@ -8,7 +8,7 @@ use futures::StreamExt as _;
 use futures::stream;
 use lineside_core::secret::Secrets;
 use lineside_crds::diagnostics::Code;
-use lineside_crds::model::{Device, Pipeline, Protocol, SecretKeyRef, SinkKind, Tls};
+use lineside_crds::model::{Device, ObjectKey, Protocol, SecretKeyRef, Sink, SinkKind, Tls};
 use lineside_crds::yaml::Object;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
@@ -40,7 +40,10 @@ pub async fn outside(objects: &[Object], secrets: &Secrets) -> Vec<Finding> {
     let ways = stream::iter(objects).map(|object| async move {
         match object {
             Object::Device(device) => vec![to_device(device).await],
-            Object::Pipeline(pipeline) => to_sinks(pipeline, secrets).await,
+            Object::Pipeline(pipeline) => to_sinks(&pipeline.key, &pipeline.sinks, secrets).await,
+            // What it names is looked at once, as an object of its own.
+            Object::OpenPipeline(open) => to_sinks(open.key(), open.own_sinks(), secrets).await,
+            Object::Sink(sink) => to_sink(&format!("Sink {}", sink.key), &sink.kind, secrets).await,
             Object::AgentPool(_) | Object::Agent(_) => Vec::new(),
         }
     });
@@ -63,22 +66,31 @@ async fn to_device(device: &Device) -> Finding {
     }
 }
 
-async fn to_sinks(pipeline: &Pipeline, secrets: &Secrets) -> Vec<Finding> {
+async fn to_sinks(
+    pipeline: &ObjectKey,
+    sinks: impl IntoIterator<Item = &Sink>,
+    secrets: &Secrets,
+) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for sink in &pipeline.sinks {
-        let named = secrets_of(&sink.kind);
-        let missing = named.iter().filter_map(|at| {
+    for sink in sinks {
+        let subject = format!("sink {pipeline}/{}", sink.name);
+        findings.extend(to_sink(&subject, &sink.kind, secrets).await);
+    }
+    findings
+}
+
+async fn to_sink(subject: &str, kind: &SinkKind, secrets: &Secrets) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = secrets_of(kind)
+        .iter()
+        .filter_map(|at| {
             let fault = secrets.read(at).err()?;
             Some(Finding::ill(format!("secret {at}"), fault.code, fault.chain()))
-        });
-        let missing: Vec<_> = missing.collect();
-        let complete = missing.is_empty();
-        findings.extend(missing);
-        for (host, port) in servers(&sink.kind) {
-            let subject = format!("sink {}/{} at {}", pipeline.key, sink.name, at(host, port));
-            let tls = sink.kind.tls();
-            findings.push(to_server(subject, host, port, tls, secrets, complete).await);
-        }
+        })
+        .collect();
+    let complete = findings.is_empty();
+    for (host, port) in servers(kind) {
+        let subject = format!("{subject} at {}", at(host, port));
+        findings.push(to_server(subject, host, port, kind.tls(), secrets, complete).await);
     }
     findings
 }

@@ -121,13 +121,18 @@ impl Said {
         let Problem { code, field, message, .. } = problem;
         let at = if field.is_empty() { String::new() } else { format!("{field}: ") };
         let message = format!("{at}{message} ({code} {})", code.reason());
+        // What is not there yet may come by itself; all else wants an edit.
+        let said = match code {
+            Code::ReferenceNotFound => Code::ReferenceNotFound,
+            _ => Code::ConfigRejected,
+        };
         Self {
             health: match running.map(|said| said.health) {
                 Some(Health::Healthy | Health::Degraded | Health::Unknown) => Health::Degraded,
                 Some(Health::Unavailable) | None => Health::Unavailable,
             },
-            code: Some(Code::ConfigRejected.id()),
-            reason: Code::ConfigRejected.reason().to_owned(),
+            code: Some(said.id()),
+            reason: said.reason().to_owned(),
             message: Some(cut(&message, MESSAGE_MOST)),
         }
     }
@@ -240,7 +245,15 @@ fn pipeline(facts: &Facts<'_>, p: &PipelineSnapshot, problem: Option<&Problem>) 
     };
     let sinks = p.sinks.iter().map(|sink| {
         let Said { health, code, reason, .. } = Said::of(&sink.station.verdict);
-        SinkReport { name: sink.name.to_string(), health, code, reason }
+        let spec = p.pipeline.sinks.iter().find(|spec| spec.name == sink.name);
+        let shared = spec.and_then(|spec| spec.shared.as_ref());
+        SinkReport {
+            name: sink.name.to_string(),
+            sink_generation: shared.and_then(|version| version.generation),
+            health,
+            code,
+            reason,
+        }
     });
     PipelineReport {
         name: p.pipeline.key.name.to_string(),

@@ -2,12 +2,15 @@
 //!
 //! A broken document changes nothing: the version of its object that ran before runs on. A
 //! document so broken that it does not even say what it is keeps every object alive that came
-//! from its file and is not there any more, since it may be one of them.
+//! from its file and is not there any more, since it may be one of them. A pipeline whose Sink is
+//! gone runs on with the destination that it had.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use lineside_crds::diagnostics::Level;
+use lineside_crds::api::Kind;
+use lineside_crds::diagnostics::{Code, Level};
+use lineside_crds::model::{NamedSink, ObjectKey, OpenPipeline, Pipeline};
 use lineside_crds::yaml::{Identity, LoadedDocument, Object, Problem, check_set};
 use lineside_pipeline::Desired;
 
@@ -17,6 +20,9 @@ use super::scan::ScannedFile;
 #[derive(Debug, Default)]
 pub struct Book {
     applied: BTreeMap<Identity, Applied>,
+    /// The pipelines with the Sinks put in that they name: as they are, or as they were when all of
+    /// these were there last.
+    pipelines: BTreeMap<ObjectKey, Arc<Pipeline>>,
 }
 
 #[derive(Clone, Debug)]
@@ -43,11 +49,17 @@ impl Book {
         let mut problems: Vec<Problem> =
             files.iter().filter_map(|f| f.unreadable.clone()).collect();
         problems.extend(documents.iter().flat_map(|d| d.problems.clone()));
-        problems.extend(check_set(&documents));
+        let between = check_set(&documents);
+        // A pipeline whose Sink is not there, or not as it should be.
+        let unresolved = between
+            .iter()
+            .filter(|p| matches!(p.code, Code::ReferenceNotFound | Code::ReferenceInvalid));
+        let unresolved: BTreeSet<&str> = unresolved.filter_map(|p| p.object.as_deref()).collect();
+        let mut rejected = unresolved.len();
+        problems.extend(between);
 
         let mut next: BTreeMap<Identity, Applied> = BTreeMap::new();
         let mut broken: BTreeSet<Identity> = BTreeSet::new();
-        let mut rejected = 0;
         for file in files {
             for document in &file.loaded {
                 match (&document.identity, &document.object) {
@@ -78,20 +90,47 @@ impl Book {
             }
         }
         self.applied = next;
+        self.resolve();
         Verdict { desired: self.desired(), problems, rejected }
     }
 
-    fn desired(&self) -> Desired {
-        let mut desired = Desired::default();
-        for applied in self.applied.values() {
-            match &applied.object {
-                Object::Device(d) => desired.devices.push(Arc::new(d.clone())),
-                Object::Pipeline(p) => desired.pipelines.push(Arc::new(p.clone())),
-                // Where agents run is decided elsewhere; an agent runs what it is given.
-                Object::AgentPool(_) | Object::Agent(_) => {}
-            }
+    /// Puts Sinks into the pipelines that name them. One whose Sinks are not all there stays as it
+    /// was.
+    fn resolve(&mut self) {
+        let mut pipelines = BTreeMap::new();
+        for (id, applied) in &self.applied {
+            let now = match &applied.object {
+                Object::Pipeline(pipeline) => Some(Arc::new(pipeline.clone())),
+                Object::OpenPipeline(open) => {
+                    open.resolve(|name| self.sink(open, name)).ok().map(Arc::new)
+                }
+                _ => continue,
+            };
+            let pipeline = now.or_else(|| self.pipelines.get(&id.key).cloned());
+            pipelines.extend(pipeline.map(|pipeline| (id.key.clone(), pipeline)));
         }
-        desired
+        self.pipelines = pipelines;
+    }
+
+    fn sink(&self, of: &OpenPipeline, name: &str) -> NamedSink {
+        let key = ObjectKey::new(of.key().namespace.clone(), name);
+        match self.applied.get(&Identity { kind: Kind::Sink, key }).map(|a| &a.object) {
+            Some(Object::Sink(sink)) => NamedSink::Valid(sink.clone()),
+            _ => NamedSink::Missing { hint: String::new() },
+        }
+    }
+
+    fn desired(&self) -> Desired {
+        let devices = self.applied.values().filter_map(|applied| match &applied.object {
+            Object::Device(device) => Some(Arc::new(device.clone())),
+            // Where agents run is decided elsewhere; an agent runs what it is given.
+            _ => None,
+        });
+        Desired {
+            devices: devices.collect(),
+            pipelines: self.pipelines.values().cloned().collect(),
+            ..Desired::default()
+        }
     }
 }
 
