@@ -220,6 +220,7 @@ async fn take_pulse(cache: &Cache, queue: &Queue<crate::queue::Key>, metrics: &M
         }
         metrics.undecodable("DeviceConnection", cache.devices.count(|o| o.0.is_err()));
         metrics.undecodable("Pipeline", cache.pipelines.count(|o| o.0.is_err()));
+        metrics.undecodable("Sink", cache.sinks.count(|o| o.0.is_err()));
         metrics.undecodable("AgentPool", cache.pools.count(|o| o.0.is_err()));
     }
 }

@@ -5,10 +5,10 @@ Those on objects of a namespace: a ClusterRole in cluster mode, a Role per watch
 {{- define "lineside.rules.namespaced" -}}
 # The user's objects are read; status is what the operator writes to them.
 - apiGroups: [lineside.dev]
-  resources: [deviceconnections, pipelines, agentpools]
+  resources: [deviceconnections, pipelines, sinks, agentpools]
   verbs: [list, watch]
 - apiGroups: [lineside.dev]
-  resources: [deviceconnections/status, pipelines/status, agentpools/status]
+  resources: [deviceconnections/status, pipelines/status, sinks/status, agentpools/status]
   verbs: [patch]
 - apiGroups: [lineside.dev]
   resources: [agents]

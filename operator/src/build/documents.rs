@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use lineside_crds::api::Kind;
 use lineside_crds::delivery::Document;
 use lineside_crds::model::Pipeline;
+use serde_json::Value;
 
 use super::Shipped;
 
@@ -20,9 +21,9 @@ pub enum Current {
 /// A Pipeline as it stands in the cluster.
 #[derive(Clone, Debug)]
 pub enum PipelineNow<'a> {
-    /// Its spec is valid.
+    /// Its spec is valid, and the Sinks that it names are there.
     Valid(&'a Pipeline),
-    /// Its spec is refused, or cannot be decoded.
+    /// Its spec is refused or cannot be decoded, or a Sink that it names is not there or is refused.
     Refused,
 }
 
@@ -51,10 +52,12 @@ impl Selection<'_> {
             || self.pipelines.values().any(|p| matches!(p, PipelineNow::Refused))
     }
 
-    /// The documents: its devices, and every pipeline that selects one of them.
+    /// The documents: its devices, every pipeline that selects one of them, and the Sinks that
+    /// these name.
     ///
     /// `current` gives the object of a kind and name as it stands, `None` when there is none.
-    /// A refused edit ships the version before it, if the agent was shipped one.
+    /// A refused edit ships the version before it, if the agent was shipped one; so does the end of
+    /// a Sink that a pipeline still names.
     pub fn documents(
         &self,
         shipped: &Shipped,
@@ -88,9 +91,21 @@ impl Selection<'_> {
                 pipelines.insert((*name).to_owned(), document);
             }
         }
+        let named: BTreeSet<String> = pipelines.values().flat_map(sinks).collect();
+        let sinks = named.iter().filter_map(|name| {
+            latest(Kind::Sink, name).or_else(|| shipped.get(Kind::Sink, name).cloned())
+        });
+        documents.extend(sinks.collect::<Vec<_>>());
         documents.extend(pipelines.into_values());
         documents
     }
+}
+
+/// Names of the Sinks that a pipeline names.
+fn sinks(pipeline: &Document) -> Vec<String> {
+    let sinks = pipeline.spec.pointer("/sinks").and_then(Value::as_array);
+    let name = |sink: &Value| Some(sink.pointer("/sinkRef/name")?.as_str()?.to_owned());
+    sinks.into_iter().flatten().filter_map(name).collect()
 }
 
 /// Whether a pipeline takes samples of a device, judged by the labels that the agent sees.

@@ -7,8 +7,8 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use lineside_crds::api::Kind;
 use lineside_crds::api::agent::AssignmentSpec;
 use lineside_crds::delivery::Document;
-use lineside_crds::model::{ObjectKey, Pipeline};
-use lineside_crds::validate::{Meta, judge_agent_pool, judge_pipeline};
+use lineside_crds::model::{NamedSink, ObjectKey, Pipeline};
+use lineside_crds::validate::{Meta, judge_agent_pool, judge_pipeline, judge_sink};
 use lineside_crds::yaml;
 use serde_json::Value;
 
@@ -60,9 +60,8 @@ fn objects() -> BTreeMap<(Kind, String), Document> {
     yaml::values(&read("objects.yaml")).into_iter().map(document).collect()
 }
 
-fn pipeline(document: &Document) -> Pipeline {
-    let meta = Meta::new(ObjectKey::new("plant", document.name.as_str()));
-    judge_pipeline(&meta, &document.spec).object.expect("a valid pipeline")
+fn meta(document: &Document) -> Meta {
+    Meta::new(ObjectKey::new("plant", document.name.as_str()))
 }
 
 fn assignment(device: &str, uid: &str) -> AssignmentSpec {
@@ -229,15 +228,15 @@ impl Cluster {
 
     /// Names and generations of what is shipped.
     fn ships(&self) -> Vec<(String, i64)> {
-        let pipelines: BTreeMap<String, Pipeline> = self
+        let pipelines: BTreeMap<String, Option<Pipeline>> = self
             .objects
             .values()
             .filter(|d| d.kind == Kind::Pipeline)
-            .map(|d| (d.name.clone(), pipeline(d)))
+            .map(|d| (d.name.clone(), self.pipeline(d)))
             .collect();
-        let now = |name: &'_ str| match self.refused.contains(name) {
-            true => PipelineNow::Refused,
-            false => PipelineNow::Valid(&pipelines[name]),
+        let now = |name: &'_ str| match &pipelines[name] {
+            None => PipelineNow::Refused,
+            Some(pipeline) => PipelineNow::Valid(pipeline),
         };
         let selection = Selection {
             active: self.active.clone(),
@@ -246,12 +245,51 @@ impl Cluster {
         };
         let documents = selection.documents(&self.shipped, |kind, name| {
             let document = self.objects.get(&(kind, name.to_owned()))?;
-            Some(match self.refused.contains(name) {
+            let unresolved = kind == Kind::Pipeline && pipelines[name].is_none();
+            Some(match self.refused.contains(name) || unresolved {
                 true => Current::Refused,
                 false => Current::Valid(document.clone()),
             })
         });
         documents.into_iter().map(|d| (d.name, d.generation)).collect()
+    }
+
+    /// A pipeline that can run.
+    fn pipeline(&self, document: &Document) -> Option<Pipeline> {
+        if self.refused.contains(document.name.as_str()) {
+            return None;
+        }
+        let open = judge_pipeline(&meta(document), &document.spec).object.expect("a pipeline");
+        let sink = |name: &str| match self.objects.get(&(Kind::Sink, name.to_owned())) {
+            None => NamedSink::Missing { hint: String::new() },
+            Some(_) if self.refused.contains(name) => NamedSink::Refused,
+            Some(sink) => {
+                let judged = judge_sink(&meta(sink), &sink.spec);
+                NamedSink::Valid(judged.object.expect("a Sink").into())
+            }
+        };
+        open.resolve(sink).ok()
+    }
+
+    /// The pipeline `melting` names a Sink.
+    fn with_a_sink() -> Self {
+        let mut cluster = Self::new(&["furnace-1"]);
+        let melting = (Kind::Pipeline, "melting".to_owned());
+        let melting = cluster.objects.get_mut(&melting).expect("a pipeline");
+        melting.spec["sinks"] = serde_json::json!([{"name": "a", "sinkRef": {"name": "tsdb"}}]);
+        let melting = melting.clone();
+        let spec = serde_json::json!({"iotdb": {"url": "iotdb://h"}});
+        for name in ["tsdb", "unused"] {
+            let sink = Document {
+                kind: Kind::Sink,
+                name: name.to_owned(),
+                generation: 1,
+                spec: spec.clone(),
+                ..melting.clone()
+            };
+            cluster.objects.insert((Kind::Sink, name.to_owned()), sink);
+        }
+        cluster
     }
 
     fn edit(&mut self, name: &str) {
@@ -298,6 +336,36 @@ fn an_agent_that_ends_keeps_its_pipelines_and_no_device() {
     // The same when its last device has left it.
     (cluster.draining, cluster.active) = (false, BTreeSet::new());
     assert_eq!(cluster.ships(), named(&[("melting", 1)]));
+}
+
+#[test]
+fn a_sink_is_shipped_with_the_pipelines_that_name_it() {
+    let mut cluster = Cluster::with_a_sink();
+    let all = |sink| named(&[("furnace-1", 3), ("tsdb", sink), ("melting", 1)]);
+    assert_eq!(cluster.ships(), all(1));
+    cluster.edit("tsdb");
+    assert_eq!(cluster.ships(), all(2));
+    // A fresh agent gets no pipeline that names what is not there.
+    cluster.objects.remove(&(Kind::Sink, "tsdb".to_owned()));
+    assert_eq!(cluster.ships(), named(&[("furnace-1", 3)]));
+}
+
+#[test]
+fn a_sink_that_goes_or_is_refused_stays_as_it_was_shipped_for_as_long_as_a_pipeline_names_it() {
+    let mut cluster = Cluster::with_a_sink();
+    let of = |name: &str| cluster.objects.values().find(|d| d.name == name).expect("one").clone();
+    cluster.shipped = ["furnace-1", "melting", "tsdb"].map(of).into_iter().collect();
+    let all = named(&[("furnace-1", 3), ("tsdb", 1), ("melting", 1)]);
+    cluster.edit("tsdb");
+    cluster.refused.insert("tsdb");
+    assert_eq!(cluster.ships(), all);
+    cluster.objects.remove(&(Kind::Sink, "tsdb".to_owned()));
+    cluster.edit("melting");
+    assert_eq!(cluster.ships(), all, "an edit of the pipeline waits, too");
+    cluster.objects.remove(&(Kind::Pipeline, "melting".to_owned()));
+    assert_eq!(cluster.ships(), named(&[("furnace-1", 3)]));
+    cluster.draining = true;
+    assert_eq!(cluster.ships(), named(&[("tsdb", 1), ("melting", 1)]), "still to deliver");
 }
 
 fn files(maps: &[ConfigMap]) -> BTreeMap<String, Vec<u8>> {

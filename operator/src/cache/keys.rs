@@ -10,6 +10,7 @@ use lineside_crds::api::agent::{Agent, AgentStatus};
 use lineside_crds::api::agent_pool::{AgentPool, POOL_DEFAULT};
 use lineside_crds::api::device::DeviceConnection;
 use lineside_crds::api::pipeline::{Pipeline, PipelineSpec};
+use lineside_crds::api::sink::Sink;
 use lineside_crds::validate::is_discarded;
 
 use super::kinds::{Claim, Lease, Node, Pod, ServiceAccount, StatefulSet};
@@ -31,6 +32,7 @@ pub fn all_keys(cache: &Cache) -> Vec<Key> {
         keys.push(Key::Agent(namespace, name));
     }
     keys.extend(cache.pipelines.ids().into_iter().map(|(ns, name)| Key::Pipeline(ns, name)));
+    keys.extend(cache.sinks.ids().into_iter().map(|(ns, name)| Key::Sink(ns, name)));
     keys.extend(cache.pools.ids().into_iter().map(|(ns, name)| Key::Pool(ns, name)));
     for namespace in namespaces {
         keys.push(Key::Pool(namespace.clone(), POOL_DEFAULT.to_owned()));
@@ -49,6 +51,7 @@ pub fn keys_of_agent(cache: &Cache, namespace: &str, name: &str) -> Vec<Key> {
         keys.extend(devices_of(agent).into_iter().map(|d| Key::Device(namespace.to_owned(), d)));
     }
     keys.extend(pipelines(cache, namespace));
+    keys.extend(sinks(cache, namespace));
     keys
 }
 
@@ -92,8 +95,12 @@ pub(super) fn of_pipeline(change: &Change<Guarded<Pipeline>>, cache: &Cache) -> 
         .filter_map(|pipeline| pipeline.0.as_ref().ok())
         .map(|pipeline| &pipeline.spec)
         .collect();
-    // What could not be decoded may have selected anything.
+    // What could not be decoded may have selected anything, and named any Sink.
     let unknown = [&change.old, &change.new].into_iter().flatten().any(|p| p.0.is_err());
+    match unknown {
+        true => keys.extend(sinks(cache, &namespace)),
+        false => keys.extend(specs.iter().flat_map(|spec| sinks_of(&namespace, spec))),
+    }
     for agent in cache.agents.in_namespace(&namespace) {
         let Ok(agent) = &agent.0 else { continue };
         let concerned = unknown
@@ -106,6 +113,40 @@ pub(super) fn of_pipeline(change: &Change<Guarded<Pipeline>>, cache: &Cache) -> 
             keys.push(Key::Agent(namespace.clone(), agent.name_any()));
         }
     }
+    keys
+}
+
+pub(super) fn of_sink(change: &Change<Guarded<Sink>>, cache: &Cache) -> Vec<Key> {
+    let Some((namespace, name)) = id(change) else { return Vec::new() };
+    let mut keys = vec![Key::Sink(namespace.clone(), name.clone())];
+    if !differs(change, facts) {
+        return keys;
+    }
+    let all = cache.pipelines.in_namespace(&namespace);
+    let users: Vec<&Pipeline> = all
+        .iter()
+        .filter_map(|pipeline| pipeline.0.as_ref().ok())
+        .filter(|pipeline| names(&pipeline.spec, &name))
+        .collect();
+    for agent in cache.agents.in_namespace(&namespace) {
+        let Ok(agent) = &agent.0 else { continue };
+        // Also one that only delivers what it holds.
+        let reports = |user: &Pipeline| {
+            let reports = agent.status.iter().flat_map(|status| &status.pipelines);
+            reports.into_iter().any(|report| Some(&report.name) == user.metadata.name.as_ref())
+        };
+        let selected = |user: &Pipeline| {
+            agent.spec.assignments.iter().any(|assignment| {
+                let device = cache.devices.get(&namespace, &assignment.device);
+                let labels = device.and_then(|d| d.meta().labels.clone()).unwrap_or_default();
+                selects(&user.spec, &assignment.device, &labels)
+            })
+        };
+        if users.iter().any(|user| reports(user) || selected(user)) {
+            keys.push(Key::Agent(namespace.clone(), agent.name_any()));
+        }
+    }
+    keys.extend(users.iter().map(|user| Key::Pipeline(namespace.clone(), user.name_any())));
     keys
 }
 
@@ -145,6 +186,7 @@ pub(super) fn of_agent(change: &Change<Guarded<Agent>>, cache: &Cache) -> Vec<Ke
         keys.push(Key::Namespace(namespace.clone()));
         keys.extend(known().flat_map(devices_of).map(|d| Key::Device(namespace.clone(), d)));
         keys.extend(pipelines(cache, &namespace));
+        keys.extend(sinks(cache, &namespace));
         return keys;
     };
     let deleting = |agent: &Agent| agent.metadata.deletion_timestamp.is_some();
@@ -168,6 +210,7 @@ pub(super) fn of_agent(change: &Change<Guarded<Agent>>, cache: &Cache) -> Vec<Ke
         keys.push(Key::Namespace(namespace.clone()));
         keys.extend(devices_of(new).into_iter().map(|d| Key::Device(namespace.clone(), d)));
         keys.extend(pipelines(cache, &namespace));
+        keys.extend(sinks(cache, &namespace));
         return keys;
     }
     let devices = one_sided(&was.devices, &is.devices, |report| report.name.as_str());
@@ -177,7 +220,14 @@ pub(super) fn of_agent(change: &Change<Guarded<Agent>>, cache: &Cache) -> Vec<Ke
     }
     keys.extend(devices.into_iter().map(|name| Key::Device(namespace.clone(), name)));
     let reported = one_sided(&was.pipelines, &is.pipelines, |report| report.name.as_str());
-    keys.extend(reported.into_iter().map(|name| Key::Pipeline(namespace.clone(), name)));
+    for name in reported {
+        if let Some(pipeline) = cache.pipelines.get(&namespace, &name)
+            && let Ok(pipeline) = &pipeline.0
+        {
+            keys.extend(sinks_of(&namespace, &pipeline.spec));
+        }
+        keys.push(Key::Pipeline(namespace.clone(), name));
+    }
     keys
 }
 
@@ -273,6 +323,23 @@ fn pipelines(cache: &Cache, namespace: &str) -> Vec<Key> {
     let all = cache.pipelines.in_namespace(namespace);
     let name = |pipeline: &Guarded<Pipeline>| pipeline.meta().name.clone().unwrap_or_default();
     all.iter().map(|pipeline| Key::Pipeline(namespace.to_owned(), name(pipeline))).collect()
+}
+
+fn sinks(cache: &Cache, namespace: &str) -> Vec<Key> {
+    let all = cache.sinks.in_namespace(namespace);
+    let name = |sink: &Guarded<Sink>| sink.meta().name.clone().unwrap_or_default();
+    all.iter().map(|sink| Key::Sink(namespace.to_owned(), name(sink))).collect()
+}
+
+/// The Sinks that a pipeline names.
+fn sinks_of(namespace: &str, spec: &PipelineSpec) -> Vec<Key> {
+    let named = spec.sinks.iter().filter_map(|sink| sink.sink_ref.as_ref());
+    named.map(|sink| Key::Sink(namespace.to_owned(), sink.name.clone())).collect()
+}
+
+/// Whether a pipeline names this Sink.
+fn names(spec: &PipelineSpec, sink: &str) -> bool {
+    spec.sinks.iter().any(|s| s.sink_ref.as_ref().is_some_and(|named| named.name == sink))
 }
 
 /// Whether a source of the pipeline selects the device; judged without validation, because an
@@ -494,6 +561,62 @@ mod tests {
         let both = ["Agent ns/a1", "Pipeline ns/p1"];
         assert_eq!(keys(&cache, Event::Apply(annotated(3, DISCARD_BACKLOG))), both);
         assert_eq!(keys(&cache, Event::Apply(pipeline("p1", 4, json!({})))), both, "taken back");
+    }
+
+    fn sink(name: &str, version: u64, change: Value) -> Guarded<Sink> {
+        let base = json!({
+            "apiVersion": "lineside.dev/v1alpha1", "kind": "Sink",
+            "metadata": meta(name, version), "spec": {"mqtt": {"url": "mqtt://h"}},
+        });
+        decode(merged(base, change))
+    }
+
+    /// The pipeline `p1` names the Sink `s1`.
+    fn cache_with_a_sink() -> Cache {
+        let cache = cache();
+        let by_name = json!({"spec": {"sinks": [{"name": "a", "sinkRef": {"name": "s1"}}]}});
+        cache.pipelines.written(pipeline("p1", 2, by_name));
+        cache.sinks.written(sink("s1", 1, json!({})));
+        cache
+    }
+
+    #[test]
+    fn a_sink_concerns_the_pipelines_that_name_it_and_their_agents_before_it_is_there_and_after() {
+        let cache = cache_with_a_sink();
+        let all = ["Agent ns/a1", "Pipeline ns/p1", "Sink ns/s1"];
+        let edited = sink("s1", 2, json!({"metadata": {"generation": 2}}));
+        assert_eq!(keys(&cache, Event::Apply(edited.clone())), all);
+        assert_eq!(keys(&cache, Event::Delete(edited)), all);
+        assert_eq!(keys(&cache, Event::Apply(sink("s1", 3, json!({})))), all);
+        let touched = json!({"status": {"observedGeneration": 7}});
+        assert_eq!(keys(&cache, Event::Apply(sink("s1", 4, touched))), ["Sink ns/s1"]);
+        assert_eq!(keys(&cache, Event::Apply(sink("other", 5, json!({})))), ["Sink ns/other"]);
+    }
+
+    #[test]
+    fn a_pipeline_concerns_the_sinks_that_it_named_and_names() {
+        let other = json!({
+            "metadata": {"generation": 2},
+            "spec": {"sinks": [{"name": "a", "sinkRef": {"name": "s2"}}]},
+        });
+        assert_eq!(
+            keys(&cache_with_a_sink(), Event::Apply(pipeline("p1", 3, other))),
+            ["Agent ns/a1", "Pipeline ns/p1", "Sink ns/s1", "Sink ns/s2"]
+        );
+    }
+
+    #[test]
+    fn what_an_agent_says_of_a_pipeline_concerns_the_sinks_that_it_names() {
+        let cache = cache_with_a_sink();
+        let says = |version, health: &str| {
+            let pipelines = [report("p1", health), report("p2", "Healthy")];
+            agent("a1", version, &["d1"], json!({"status": {"pipelines": pipelines}}))
+        };
+        cache.agents.written(says(2, "Healthy"));
+        assert_eq!(
+            keys(&cache, Event::Apply(says(3, "Degraded"))),
+            ["Agent ns/a1", "AgentPool ns/default", "Pipeline ns/p1", "Sink ns/s1"]
+        );
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub use lineside_crds::api::agent::Agent;
 pub use lineside_crds::api::agent_pool::AgentPool;
 pub use lineside_crds::api::device::DeviceConnection;
 pub use lineside_crds::api::pipeline::Pipeline;
+pub use lineside_crds::api::sink::Sink;
 
 use kube::{Resource, ResourceExt};
 use sha2::{Digest, Sha256};
@@ -97,6 +98,7 @@ macro_rules! tracked {
 tracked! {
     Guarded<DeviceConnection>, "DeviceConnection", devices, keys::of_device, prune_guarded;
     Guarded<Pipeline>, "Pipeline", pipelines, keys::of_pipeline, prune_guarded;
+    Guarded<Sink>, "Sink", sinks, keys::of_sink, prune_guarded;
     Guarded<AgentPool>, "AgentPool", pools, keys::of_pool, prune_guarded;
     Guarded<Agent>, "Agent", agents, keys::of_agent, prune_guarded;
     StatefulSet, "StatefulSet", stateful_sets, keys::of_stateful_set;

@@ -35,6 +35,8 @@ pub struct Cache {
     pub devices: Table<Guarded<kinds::DeviceConnection>>,
     /// Pipelines.
     pub pipelines: Table<Guarded<kinds::Pipeline>>,
+    /// Sinks.
+    pub sinks: Table<Guarded<kinds::Sink>>,
     /// AgentPools.
     pub pools: Table<Guarded<kinds::AgentPool>>,
     /// Agents.
@@ -70,6 +72,7 @@ impl Cache {
         Self {
             devices: Table::new(all()),
             pipelines: Table::new(all()),
+            sinks: Table::new(all()),
             pools: Table::new(all()),
             agents: Table::new(all()),
             stateful_sets: Table::new(all()),
@@ -98,6 +101,7 @@ impl Cache {
         let kinds = [
             of::<Guarded<kinds::DeviceConnection>>(self),
             of::<Guarded<kinds::Pipeline>>(self),
+            of::<Guarded<kinds::Sink>>(self),
             of::<Guarded<kinds::AgentPool>>(self),
             of::<Guarded<kinds::Agent>>(self),
             of::<kinds::StatefulSet>(self),

@@ -44,6 +44,7 @@ pub fn start(
     for scope in cache.scopes() {
         all.namespaced::<Guarded<kinds::DeviceConnection>>(&mut tasks, scope, None);
         all.namespaced::<Guarded<kinds::Pipeline>>(&mut tasks, scope, None);
+        all.namespaced::<Guarded<kinds::Sink>>(&mut tasks, scope, None);
         all.namespaced::<Guarded<kinds::AgentPool>>(&mut tasks, scope, None);
         all.namespaced::<Guarded<kinds::Agent>>(&mut tasks, scope, None);
         all.namespaced::<kinds::StatefulSet>(&mut tasks, scope, Some(OURS));

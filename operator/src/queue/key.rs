@@ -13,6 +13,8 @@ pub enum Key {
     Device(String, String),
     /// The status of one Pipeline: namespace, name.
     Pipeline(String, String),
+    /// The status of one Sink: namespace, name.
+    Sink(String, String),
     /// The status and the rollout of one AgentPool: namespace, name.
     Pool(String, String),
 }
@@ -25,6 +27,7 @@ impl Key {
             Self::Agent(..) => "Agent",
             Self::Device(..) => "DeviceConnection",
             Self::Pipeline(..) => "Pipeline",
+            Self::Sink(..) => "Sink",
             Self::Pool(..) => "AgentPool",
         }
     }
@@ -37,6 +40,7 @@ impl fmt::Display for Key {
             Self::Agent(namespace, name)
             | Self::Device(namespace, name)
             | Self::Pipeline(namespace, name)
+            | Self::Sink(namespace, name)
             | Self::Pool(namespace, name) => write!(f, "{} {namespace}/{name}", self.kind()),
         }
     }

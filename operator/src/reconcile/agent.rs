@@ -10,6 +10,7 @@ use lineside_crds::api::Kind;
 use lineside_crds::api::agent::Agent;
 use lineside_crds::delivery::{Document, SHARDS_MOST};
 use lineside_crds::diagnostics::Code;
+use lineside_crds::model;
 use lineside_crds::validate::is_discarded;
 use serde_json::json;
 use tracing::{info, warn};
@@ -99,7 +100,8 @@ impl Reconciler {
             .iter()
             .map(|pipeline| {
                 let name = pipeline.meta().name.clone().unwrap_or_default();
-                (name, pipeline.0.as_ref().ok().map(|p| self.judgements.pipeline(p)))
+                let judge = |p| self.judgements.pipeline(p, &self.cache.sinks);
+                (name, pipeline.0.as_ref().ok().map(judge))
             })
             .collect();
         let now: BTreeMap<&str, PipelineNow<'_>> = judged
@@ -122,19 +124,16 @@ impl Reconciler {
             .filter(|(_, now)| matches!(now, PipelineNow::Valid(_)))
             .map(|(name, _)| *name)
             .collect();
+        let current = |kind, name: &str| self.current(namespace, kind, name, &usable, pool);
         let device_refused = |device: &str| {
-            matches!(
-                self.current(namespace, Kind::DeviceConnection, device, &usable),
-                Some(Current::Refused)
-            )
+            matches!(current(Kind::DeviceConnection, device), Some(Current::Refused))
         };
         let selection = Selection { active, pipelines: now, draining };
         let shipped = match selection.needs_shipped(device_refused) {
             true => self.shipped(namespace, &name).await?,
             false => Arc::new(Shipped::default()),
         };
-        let documents = selection
-            .documents(&shipped, |kind, name| self.current(namespace, kind, name, &usable));
+        let documents = selection.documents(&shipped, current);
         let node = self.cache.nodes.get("", &agent.spec.node);
         let hostname = node
             .and_then(|node| node.labels().get("kubernetes.io/hostname").cloned())
@@ -182,6 +181,7 @@ impl Reconciler {
         kind: Kind,
         name: &str,
         usable_pipelines: &BTreeSet<&str>,
+        pool: &Pool,
     ) -> Option<Current> {
         let document = |meta: &kube::api::ObjectMeta, spec: Result<_, serde_json::Error>| {
             // A spec that was decoded can be written.
@@ -212,6 +212,25 @@ impl Reconciler {
                 Some(match &pipeline.0 {
                     Ok(pipeline) if usable_pipelines.contains(name) => {
                         document(&pipeline.metadata, serde_json::to_value(&pipeline.spec))
+                    }
+                    _ => Current::Refused,
+                })
+            }
+            Kind::Sink => {
+                let sink = self.cache.sinks.get(namespace, name)?;
+                let mounted = |sink: &model::SharedSink| {
+                    secrets::of(&sink.kind).iter().all(|(_, name)| pool.secrets.contains(name))
+                };
+                Some(match &sink.0 {
+                    Ok(sink)
+                        if self
+                            .judgements
+                            .sink(sink)
+                            .as_ref()
+                            .as_ref()
+                            .is_ok_and(|s| mounted(s)) =>
+                    {
+                        document(&sink.metadata, serde_json::to_value(&sink.spec))
                     }
                     _ => Current::Refused,
                 })

@@ -7,39 +7,73 @@ use kube::{Resource, ResourceExt};
 use lineside_crds::api::agent_pool::AgentPool;
 use lineside_crds::api::device::DeviceConnection;
 use lineside_crds::api::pipeline::Pipeline;
+use lineside_crds::api::sink::Sink;
 use lineside_crds::diagnostics::Diagnostic;
-use lineside_crds::model::{self, ObjectKey};
+use lineside_crds::model::{self, NamedSink, ObjectKey, SharedSink};
 use lineside_crds::validate::{
-    Meta, is_discarded, validate_agent_pool, validate_device, validate_pipeline,
+    Meta, is_discarded, validate_agent_pool, validate_device, validate_pipeline, validate_sink,
 };
 
-use crate::cache::Id;
+use crate::cache::{Guarded, Id, Table};
 
 /// Validation of a cluster's objects, each once per generation.
 #[derive(Debug, Default)]
 pub struct Judgements {
-    devices: Mutex<BTreeMap<Id, Known<model::Device>>>,
-    pipelines: Mutex<BTreeMap<Id, Known<model::Pipeline>>>,
+    devices: Mutex<BTreeMap<Id, Known<Meta, model::Device>>>,
+    /// Of a pipeline and of the Sinks that it names.
+    pipelines: Mutex<BTreeMap<Id, Known<(Meta, Vec<Option<Meta>>), model::Pipeline>>>,
+    sinks: Mutex<BTreeMap<Id, Known<Meta, Arc<SharedSink>>>>,
 }
 
 /// What validation says: the model, or what is wrong.
 pub type Verdict<T> = Arc<Result<T, Vec<Diagnostic>>>;
 
 #[derive(Debug)]
-struct Known<T> {
-    of: Meta,
+struct Known<O, T> {
+    of: O,
     verdict: Verdict<T>,
 }
 
 impl Judgements {
     /// What validation says of a device.
     pub fn device(&self, object: &DeviceConnection) -> Verdict<model::Device> {
-        judge(&self.devices, meta(object), |meta| validate_device(meta, &object.spec))
+        let meta = meta(object);
+        judge(&self.devices, id(&meta), meta, |meta| validate_device(meta, &object.spec))
     }
 
-    /// What validation says of a pipeline.
-    pub fn pipeline(&self, object: &Pipeline) -> Verdict<model::Pipeline> {
-        judge(&self.pipelines, meta(object), |meta| validate_pipeline(meta, &object.spec))
+    /// What validation says of a pipeline and of the Sinks that it names.
+    pub fn pipeline(
+        &self,
+        object: &Pipeline,
+        sinks: &Table<Guarded<Sink>>,
+    ) -> Verdict<model::Pipeline> {
+        let meta = meta(object);
+        let find = |name: &str| sinks.get(&meta.key.namespace, name);
+        let named = object.spec.sinks.iter().filter_map(|sink| sink.sink_ref.as_ref());
+        // An edit of one is an edit of the pipeline. One that cannot be decoded has a generation,
+        // too, and is as good as any that is refused.
+        let versions = named.map(|sink| find(&sink.name).map(|sink| self::meta(&*sink)));
+        let of = (meta.clone(), versions.collect());
+        judge(&self.pipelines, id(&meta), of, |(meta, _)| {
+            validate_pipeline(meta, &object.spec)?.resolve(|name| match find(name) {
+                None => NamedSink::Missing { hint: String::new() },
+                Some(sink) => self.named(&sink),
+            })
+        })
+    }
+
+    fn named(&self, sink: &Guarded<Sink>) -> NamedSink {
+        let Ok(sink) = &sink.0 else { return NamedSink::Refused };
+        match &*self.sink(sink) {
+            Ok(sink) => NamedSink::Valid(sink.clone()),
+            Err(_) => NamedSink::Refused,
+        }
+    }
+
+    /// What validation says of a Sink.
+    pub fn sink(&self, object: &Sink) -> Verdict<Arc<SharedSink>> {
+        let meta = meta(object);
+        judge(&self.sinks, id(&meta), meta, |meta| validate_sink(meta, &object.spec).map(Arc::new))
     }
 
     /// Forgets a device that is gone.
@@ -50,6 +84,11 @@ impl Judgements {
     /// Forgets a pipeline that is gone.
     pub fn forget_pipeline(&self, namespace: &str, name: &str) {
         lock(&self.pipelines).remove(&(namespace.to_owned(), name.to_owned()));
+    }
+
+    /// Forgets a Sink that is gone.
+    pub fn forget_sink(&self, namespace: &str, name: &str) {
+        lock(&self.sinks).remove(&(namespace.to_owned(), name.to_owned()));
     }
 }
 
@@ -72,19 +111,23 @@ pub fn meta<K: Resource>(object: &K) -> Meta {
     }
 }
 
-fn judge<T>(
-    known: &Mutex<BTreeMap<Id, Known<T>>>,
-    meta: Meta,
-    validate: impl FnOnce(&Meta) -> Result<T, Vec<Diagnostic>>,
+fn id(meta: &Meta) -> Id {
+    (meta.key.namespace.to_string(), meta.key.name.to_string())
+}
+
+fn judge<O: PartialEq, T>(
+    known: &Mutex<BTreeMap<Id, Known<O, T>>>,
+    id: Id,
+    of: O,
+    validate: impl FnOnce(&O) -> Result<T, Vec<Diagnostic>>,
 ) -> Verdict<T> {
-    let id = (meta.key.namespace.to_string(), meta.key.name.to_string());
     if let Some(known) = lock(known).get(&id)
-        && known.of == meta
+        && known.of == of
     {
         return known.verdict.clone();
     }
-    let verdict = Arc::new(validate(&meta));
-    lock(known).insert(id, Known { of: meta, verdict: verdict.clone() });
+    let verdict = Arc::new(validate(&of));
+    lock(known).insert(id, Known { of, verdict: verdict.clone() });
     verdict
 }
 

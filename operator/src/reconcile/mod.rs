@@ -9,6 +9,7 @@ mod judged;
 mod memory;
 mod namespace;
 mod pool;
+mod sink;
 mod status;
 
 use std::collections::BTreeMap;
@@ -96,6 +97,7 @@ impl Reconciler {
             Key::Agent(namespace, name) => self.agent(namespace, name).await,
             Key::Device(namespace, name) => self.device(namespace, name).await,
             Key::Pipeline(namespace, name) => self.pipeline(namespace, name).await,
+            Key::Sink(namespace, name) => self.sink(namespace, name).await,
             Key::Pool(namespace, name) => self.agent_pool(namespace, name).await,
         };
         let outcome = result.unwrap_or_else(|failure| self.failed(&key, &failure));

@@ -106,7 +106,7 @@ impl Reconciler {
                 self.writer.status_of_undecodable::<Guarded<Pipeline>, _>(namespace, name).await?
             }
         };
-        let verdict = decoded.map(|pipeline| self.judgements.pipeline(pipeline));
+        let verdict = decoded.map(|pipeline| self.judgements.pipeline(pipeline, &self.cache.sinks));
         let model = verdict.as_deref().and_then(|verdict| verdict.as_ref().ok());
         let selected = self.selected(namespace, model);
         let mut findings = findings(&object, verdict.as_deref());
@@ -290,7 +290,10 @@ impl Transition {
 }
 
 /// What is wrong with a spec, one that cannot be decoded among it.
-fn findings<K, T>(object: &Guarded<K>, verdict: Option<&Result<T, Vec<Diagnostic>>>) -> Findings {
+pub(super) fn findings<K, T>(
+    object: &Guarded<K>,
+    verdict: Option<&Result<T, Vec<Diagnostic>>>,
+) -> Findings {
     let errors = match (&object.0, verdict) {
         (Err(invalid), _) => {
             vec![Diagnostic::new(Code::Undecodable, FieldPath::root(), invalid.error.clone())]
@@ -313,7 +316,7 @@ fn reports(agent: &Guarded<Agent>, pipeline: &Guarded<Pipeline>) -> bool {
 }
 
 /// The pulse tells when an agent falls silent; this is for the moment just after that.
-fn silence(again: Option<Duration>) -> Outcome {
+pub(super) fn silence(again: Option<Duration>) -> Outcome {
     match again {
         // A second after: whoever is silent is so for certain then. Heartbeats push this out of
         // reach, and only a silent agent's devices are looked at again.

@@ -101,7 +101,7 @@ impl<'a> DeviceFacts<'a> {
 pub fn judge(facts: &DeviceFacts<'_>) -> Judgement {
     let report = facts.report();
     let connected = Some(report.map_or_else(unknown, connected));
-    if let Some((refusal, code)) = facts.findings.refusal() {
+    if let Some((refusal, code)) = facts.findings.refusal(facts.namespace) {
         let runs = report.is_some_and(|r| r.generation > 0 && r.health != Health::Unavailable);
         return Judgement::refused(&refusal, code, runs, connected);
     }

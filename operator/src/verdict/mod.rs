@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! object, findings, placement, Agent.status, Lease, pod  ->  Judgement  ->  status
-//!                                                            (device, pipeline, pool)   (conditions)
+//!                                                      (device, pipeline, sink, pool)   (conditions)
 //! ```
 //!
 //! Everything here is a function of values. A [`Judgement`] says what holds now; [`conditions`]
@@ -15,6 +15,7 @@ pub mod pipeline;
 pub mod pod;
 pub mod pool;
 mod report;
+pub mod sink;
 mod words;
 
 #[cfg(test)]
@@ -94,20 +95,39 @@ pub struct Judgement {
 }
 
 impl Judgement {
-    /// The spec is refused. `runs`: a former version goes on; `connected` as in the judgement.
+    /// The spec is refused, or waits for what it names. `runs`: a former version goes on;
+    /// `connected` as in the judgement.
     fn refused(refusal: &Claim, code: Code, runs: bool, connected: Option<Claim>) -> Self {
-        let reason = match runs {
+        let waits = code == Code::ReferenceNotFound;
+        let reason = match runs && !waits {
             true => Code::ConfigRejected.reason().to_owned(),
             false => refusal.reason.clone(),
         };
+        let beside = refusal.but(ConditionStatus::True);
         Self {
             accepted: refusal.clone(),
             programmed: Some(refusal.clone()),
             connected,
             ready: Claim { reason, ..refusal.clone() },
-            beside: Some(Beside::Stalled(refusal.but(ConditionStatus::True))),
+            beside: Some(match waits {
+                true => Beside::Reconciling(beside),
+                false => Beside::Stalled(beside),
+            }),
             health: if runs { Health::Degraded } else { Health::Unavailable },
             code: Some(code.id()),
+        }
+    }
+
+    /// All is well, in this word.
+    fn well(word: Word, health: Health) -> Self {
+        Self {
+            accepted: Claim::holds(Word::Valid),
+            programmed: None,
+            connected: None,
+            ready: Claim::holds(word),
+            beside: None,
+            health,
+            code: None,
         }
     }
 
@@ -149,15 +169,19 @@ impl Judgement {
 /// What validation and references say of an object, before any agent is asked.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Findings {
-    /// Errors of the spec, or what cannot be decoded; the first one gives the reason.
+    /// Errors of the spec, what cannot be decoded, and what it names that is not there; the first
+    /// one gives the reason.
     pub errors: Vec<Diagnostic>,
 }
 
 impl Findings {
-    /// The claim of a refused spec, and its code.
-    fn refusal(&self) -> Option<(Claim, Code)> {
-        let first = self.errors.first()?;
-        let message = words::findings(&self.errors);
+    /// The claim of a spec that is refused, or that waits when nothing else is wrong than that
+    /// something is not there yet; and its code.
+    fn refusal(&self, namespace: &str) -> Option<(Claim, Code)> {
+        let waits = |error: &&Diagnostic| error.code == Code::ReferenceNotFound;
+        let first = self.errors.iter().find(|e| !waits(e)).or_else(|| self.errors.first())?;
+        let names = Names { namespace, ..Names::default() };
+        let message = words::findings(&self.errors, first.code, names);
         Some((Claim::explained(ConditionStatus::False, first.code, message), first.code))
     }
 }

@@ -27,7 +27,8 @@ pub struct PipelineFacts<'a> {
     pub generation: i64,
     /// Its conditions so far.
     pub previous: &'a [Condition],
-    /// What is wrong with its spec, Secrets that no pool mounts among it.
+    /// What is wrong with its spec, Sinks that are not there and Secrets that no pool mounts among
+    /// it.
     pub findings: &'a Findings,
     /// How many devices its sources select.
     pub devices: usize,
@@ -73,7 +74,7 @@ impl OnAgent<'_> {
 }
 
 fn judge(facts: &PipelineFacts<'_>, on_agents: &[OnAgent<'_>]) -> Judgement {
-    if let Some((refusal, code)) = facts.findings.refusal() {
+    if let Some((refusal, code)) = facts.findings.refusal(facts.namespace) {
         let works = |on: &OnAgent<'_>| on.runs && on.judgement.health != Health::Unavailable;
         return Judgement::refused(&refusal, code, on_agents.iter().any(works), None);
     }
@@ -100,7 +101,7 @@ fn judge(facts: &PipelineFacts<'_>, on_agents: &[OnAgent<'_>]) -> Judgement {
 
 /// How bad a judgement is: what a person must mend first, then what does not work, then what
 /// nobody knows.
-fn rank(judgement: &Judgement) -> (u8, Health) {
+pub(super) fn rank(judgement: &Judgement) -> (u8, Health) {
     let what = match (&judgement.beside, judgement.ready.status) {
         (Some(Beside::Stalled(_)), _) => 5,
         (None, ConditionStatus::False) => 4,

@@ -53,7 +53,7 @@ fn judge(facts: &PoolFacts<'_>) -> Judgement {
         health,
         code: code.map(Code::id),
     };
-    if let Some((refusal, code)) = facts.findings.refusal() {
+    if let Some((refusal, code)) = facts.findings.refusal(facts.namespace) {
         let beside = Some(Beside::Stalled(refusal.but(ConditionStatus::True)));
         let accepted = refusal.clone();
         return judgement(accepted, refusal, beside, Health::Unavailable, Some(code));

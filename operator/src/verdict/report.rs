@@ -92,6 +92,11 @@ impl Said<'_> {
         words.contains(&self.reason) || (some_good && self.reason == Code::Flapping.reason())
     }
 
+    /// Whether it is not wanted to do anything.
+    pub(super) fn is_suspended(&self) -> bool {
+        self.reason == Word::Suspended.name()
+    }
+
     /// The claim of Ready, with `about` (who says so, and where) in its message.
     pub(super) fn ready(&self, some_good: bool, about: &str, names: Names<'_>) -> Claim {
         let status = match self.is_ready(some_good) {

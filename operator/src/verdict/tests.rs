@@ -278,6 +278,36 @@ fn an_invalid_edit_fails_while_the_former_version_runs_on() {
     by_agent.pipeline(1).is(False, "ConfigRejected", Degraded, Failed);
 }
 
+fn no_such_sink() -> Diagnostic {
+    let field = FieldPath::spec().key("sinks").index(0).key("sinkRef").key("name");
+    Diagnostic::new(Code::ReferenceNotFound, field, "no Sink tsdb in namespace plant")
+}
+
+#[test]
+fn a_pipeline_waits_for_a_sink_that_is_not_there() {
+    let mut given = running();
+    given.findings = Findings { errors: vec![no_such_sink()] };
+    let shown = given.pipeline(1);
+    shown.is(False, "ReferenceNotFound", Unavailable, InProgress);
+    let accepted = condition(&shown.conditions, "Accepted").unwrap();
+    assert_eq!((accepted.status, accepted.reason.as_str()), (False, "ReferenceNotFound"));
+    assert_eq!(condition(&shown.conditions, "Reconciling").unwrap().status, True);
+    for part in ["no Sink tsdb in namespace plant", "kubectl get sinks.lineside.dev -n plant"] {
+        assert!(shown.ready().message.contains(part), "{}", shown.ready().message);
+    }
+    // It had one, and delivers there still.
+    let mut given = says("Delivering", Healthy, None);
+    given.findings = Findings { errors: vec![no_such_sink()] };
+    given.pipeline(1).is(False, "ReferenceNotFound", Degraded, InProgress);
+}
+
+#[test]
+fn what_a_person_must_mend_is_said_before_what_may_come_by_itself() {
+    let mut given = running();
+    given.findings = Findings { errors: [vec![no_such_sink()], invalid().errors].concat() };
+    given.pipeline(1).is(False, "WrongType", Unavailable, Failed);
+}
+
 #[test]
 fn an_edit_is_in_progress_until_the_agent_runs_it() {
     let mut given = says("Receiving", Healthy, None);

@@ -21,8 +21,8 @@ pub(super) fn message(code: Code, what: &str, names: Names<'_>) -> String {
     cut(&text, CONDITION_MESSAGE_MOST)
 }
 
-/// Every finding with code and field path; the next step of the first one.
-pub(super) fn findings(findings: &[Diagnostic]) -> String {
+/// Every finding with code and field path; the next step of the one with this code.
+pub(super) fn findings(findings: &[Diagnostic], code: Code, names: Names<'_>) -> String {
     let shown: Vec<String> = findings
         .iter()
         .take(FINDINGS_MOST)
@@ -32,9 +32,7 @@ pub(super) fn findings(findings: &[Diagnostic]) -> String {
     if findings.len() > FINDINGS_MOST {
         text.push_str(&format!("; and {} more", findings.len() - FINDINGS_MOST));
     }
-    if let Some(first) = findings.first() {
-        text.push_str(&format!(". Next: {}", first.code.next()));
-    }
+    text.push_str(&format!(". Next: {}", fill(code.next(), names)));
     cut(&text, CONDITION_MESSAGE_MOST)
 }
 
