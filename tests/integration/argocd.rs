@@ -12,7 +12,7 @@ const FOLDER: &str = "examples/kubernetes/gitops/argocd";
 
 /// A situation of `docs/reference/conditions.md`, whether the agent runs the object then, and
 /// what Argo CD shall show.
-const SITUATIONS: [(&str, bool, &str); 24] = [
+const SITUATIONS: [(&str, bool, &str); 30] = [
     ("good values arrive", true, "Healthy"),
     ("every sink takes samples", true, "Healthy"),
     ("some points are bad", true, "Degraded"),
@@ -23,11 +23,17 @@ const SITUATIONS: [(&str, bool, &str); 24] = [
     ("its state changes all the time", true, "Degraded"),
     ("no sink takes samples", true, "Degraded"),
     ("one sink takes samples, another does not", true, "Degraded"),
+    ("every pipeline that runs delivers through it", true, "Healthy"),
+    ("no pipeline delivers through it: the reason is that of the worst", true, "Degraded"),
+    ("one pipeline delivers through it, another does not", true, "Degraded"),
+    ("no pipeline names it", true, "Healthy"),
     ("no device is selected", false, "Progressing"),
     ("all its devices are silent", true, "Degraded"),
     ("suspended", true, "Suspended"),
     ("a Secret, a key or another object is not there yet", true, "Progressing"),
     ("the pool is not there yet", false, "Progressing"),
+    ("a Sink that it names is gone, the former version still runs", true, "Progressing"),
+    ("the Sink that it names is refused", false, "Degraded"),
     ("a Secret is not in the pool's list", true, "Degraded"),
     ("the spec is invalid: the reason is the first finding's", false, "Degraded"),
     ("a new spec is invalid, the former one still runs", false, "Degraded"),
@@ -42,6 +48,7 @@ const SITUATIONS: [(&str, bool, &str); 24] = [
 /// A row of the table of situations.
 struct Row {
     when: String,
+    of: String,
     ready: String,
     reason: String,
     health: String,
@@ -56,10 +63,11 @@ fn rows() -> Vec<Row> {
     lines
         .map(|line| {
             let cells: Vec<_> = line.trim_matches('|').split(" | ").map(str::trim).collect();
-            let [when, _, ready, reason, health, beside, _] = cells[..] else { panic!("{line}") };
+            let [when, of, ready, reason, health, beside, _] = cells[..] else { panic!("{line}") };
             let reason = reason.trim_start_matches('[').split(']').next().unwrap();
             Row {
                 when: when.into(),
+                of: of.into(),
                 ready: ready.into(),
                 reason: reason.into(),
                 health: health.into(),
@@ -79,9 +87,13 @@ fn object(row: &Row, programmed: bool) -> Value {
     let message = format!("LNS-0000 {}", row.when);
     let mut conditions = vec![
         condition("Accepted", "True", "Valid", ""),
-        condition("Programmed", if programmed { "True" } else { "False" }, "Applied", ""),
         condition("Ready", ready, &row.reason, &message),
     ];
+    // No agent runs a Sink.
+    if row.of != "Sink" {
+        let programmed = if programmed { "True" } else { "False" };
+        conditions.push(condition("Programmed", programmed, "Applied", ""));
+    }
     if !row.beside.is_empty() {
         conditions.push(condition(&row.beside, "True", &row.reason, &message));
     }
@@ -180,7 +192,7 @@ fn the_patch_for_argo_cd_has_the_script_for_every_kind_that_people_write() {
     let text = std::fs::read_to_string(workspace().join(FOLDER).join("argocd-cm.yaml")).unwrap();
     let patch = &lineside_crds::yaml::values(&text)[0];
     let script = std::fs::read_to_string(script()).unwrap();
-    let wanted: Map<String, Value> = ["AgentPool", "DeviceConnection", "Pipeline"]
+    let wanted: Map<String, Value> = ["AgentPool", "DeviceConnection", "Pipeline", "Sink"]
         .map(|kind| (format!("resource.customizations.health.lineside.dev_{kind}"), json!(script)))
         .into_iter()
         .collect();

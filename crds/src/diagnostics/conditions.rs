@@ -247,7 +247,7 @@ situations! {
         Explained(Code::ReferenceNotFound), "Unavailable", "Reconciling", "InProgress");
     ("the pool is not there yet", DEVICE, "False", Explained(Code::AgentPoolNotFound),
         "Unavailable", "Reconciling", "InProgress");
-    ("a Secret, a key or another object is gone, the former version still runs", PIPELINE, "False",
+    ("a Sink that it names is gone, the former version still runs", PIPELINE, "False",
         Explained(Code::ReferenceNotFound), "Degraded", "Reconciling", "InProgress");
     ("the Sink that it names is refused", PIPELINE, "False", Explained(Code::ReferenceInvalid),
         "Unavailable", "Stalled", "Failed");

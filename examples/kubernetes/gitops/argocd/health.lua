@@ -1,4 +1,4 @@
--- Health of DeviceConnection, Pipeline and AgentPool for Argo CD. What Argo CD knows:
+-- Health of DeviceConnection, Pipeline, Sink and AgentPool for Argo CD. What Argo CD knows:
 -- Healthy, Progressing, Degraded, Suspended, Unknown.
 local status = obj.status
 local generation = obj.metadata.generation
@@ -49,8 +49,11 @@ end
 if is("Ready", "Unknown") and conditions.Ready.reason == "AgentSilent" then
   return say("Unknown")
 end
--- It runs, and the device or the sink is what is wrong.
-if is("Programmed", "True") and (status.health == "Degraded" or status.health == "Unavailable") then
+-- It runs, and the device or the sink is what is wrong. A Sink itself runs nowhere.
+local ready = conditions.Ready or {}
+local runs = is("Programmed", "True")
+  or (conditions.Programmed == nil and ready.reason ~= "AgentNotRunning")
+if runs and (status.health == "Degraded" or status.health == "Unavailable") then
   return say("Degraded")
 end
 return say("Progressing")
