@@ -141,3 +141,84 @@ fn has_errors(document: &LoadedDocument) -> bool {
 fn is_unclear(document: &LoadedDocument) -> bool {
     document.identity.is_none() && has_errors(document)
 }
+
+#[cfg(test)]
+mod tests {
+    use lineside_crds::yaml::load_text;
+
+    use super::*;
+
+    fn file(label: &str, text: &str) -> ScannedFile {
+        let text = format!("apiVersion: lineside.dev/v1alpha1\n{text}");
+        let loaded = load_text(label, &text);
+        ScannedFile { label: label.to_owned(), loaded, unreadable: None }
+    }
+
+    fn sink(url: &str) -> ScannedFile {
+        let spec = format!("spec: {{mqtt: {{url: \"{url}\"}}}}");
+        file("sink", &format!("kind: Sink\nmetadata: {{name: s}}\n{spec}"))
+    }
+
+    fn pipeline(sink: &str) -> ScannedFile {
+        let text = format!(
+            "kind: Pipeline\nmetadata: {{name: p}}\nspec:\n  sources: [{{name: a, devices: {{}}}}]\n  \
+             sinks: [{{name: b, {sink}}}]\n"
+        );
+        file("pipeline", &text)
+    }
+
+    fn by_name() -> ScannedFile {
+        pipeline("sinkRef: {name: s}")
+    }
+
+    /// Where the one pipeline delivers, what is refused, and how many objects that is.
+    fn turn(book: &mut Book, files: &[ScannedFile]) -> (Vec<String>, Vec<Code>, usize) {
+        let Verdict { desired, problems, rejected } = book.turn(files);
+        let sinks = desired.pipelines.iter().flat_map(|p| &p.sinks);
+        let errors = problems.iter().filter(|p| p.code.level() == Level::Error).map(|p| p.code);
+        (sinks.map(|sink| sink.kind.endpoint()).collect(), errors.collect(), rejected)
+    }
+
+    #[test]
+    fn an_edit_of_a_sink_is_an_edit_of_the_pipelines_that_name_it() {
+        let mut book = Book::default();
+        let first = turn(&mut book, &[by_name(), sink("mqtt://one")]);
+        assert_eq!(first, (vec!["one:1883".into()], vec![], 0));
+        let second = turn(&mut book, &[sink("mqtt://two"), by_name()]);
+        assert_eq!(second, (vec!["two:1883".into()], vec![], 0));
+    }
+
+    #[test]
+    fn a_pipeline_whose_sink_is_gone_or_refused_keeps_what_it_had() {
+        let mut book = Book::default();
+        turn(&mut book, &[by_name(), sink("mqtt://one")]);
+        let here = vec!["one:1883".to_owned()];
+        let gone = turn(&mut book, &[by_name()]);
+        assert_eq!(gone, (here.clone(), vec![Code::ReferenceNotFound], 1));
+        let back = turn(&mut book, &[by_name(), sink("mqtt://one")]);
+        assert_eq!(back, (here.clone(), vec![], 0));
+        let refused = turn(&mut book, &[by_name(), sink("ftp://one")]);
+        assert_eq!(refused.0, here);
+        assert!(refused.1.contains(&Code::ReferenceInvalid), "{refused:?}");
+        assert_eq!(refused.2, 2, "the Sink and the pipeline are not as they are written");
+        // The pipeline itself is removed.
+        assert!(turn(&mut book, &[sink("mqtt://one")]).0.is_empty());
+        assert!(turn(&mut book, &[by_name()]).0.is_empty(), "what was removed is forgotten");
+    }
+
+    #[test]
+    fn a_pipeline_that_turns_to_a_sink_that_is_not_there_keeps_its_own_destination() {
+        let mut book = Book::default();
+        turn(&mut book, &[pipeline("mqtt: {url: \"mqtt://own\"}")]);
+        let turned = turn(&mut book, &[by_name()]);
+        assert_eq!(turned, (vec!["own:1883".into()], vec![Code::ReferenceNotFound], 1));
+        let there = turn(&mut book, &[by_name(), sink("mqtt://one")]);
+        assert_eq!(there.0, ["one:1883"]);
+    }
+
+    #[test]
+    fn a_pipeline_that_never_had_its_sink_waits() {
+        let waits = turn(&mut Book::default(), &[by_name()]);
+        assert_eq!(waits, (vec![], vec![Code::ReferenceNotFound], 1));
+    }
+}
