@@ -93,7 +93,7 @@ fn good_files_have_no_problem_and_a_cluster_takes_them() {
 
 #[test]
 fn the_examples_have_no_problem_and_a_cluster_takes_them() {
-    for folder in ["demo", "first", "transforms"] {
+    for folder in ["demo", "first", "shared-sink", "transforms"] {
         let texts = files(&format!("../../examples/{folder}"));
         let text = texts.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>().join("\n---\n");
         let (documents, problems) = load(folder, &text);

@@ -26,6 +26,8 @@ pub const BROKER: IpAddr = IpAddr::V4(Ipv4Addr::new(172, 30, 0, 10));
 pub const DEVICE: IpAddr = IpAddr::V4(Ipv4Addr::new(172, 30, 0, 11));
 /// The Pipelines of Lineside; others have a `pipelines` too.
 pub const PIPELINE: &str = "pipelines.lineside.dev";
+/// The Sinks of Lineside.
+pub const SINK: &str = "sinks.lineside.dev";
 /// Longest wait for what takes seconds.
 pub const SOON: Duration = Duration::from_secs(90);
 
@@ -225,8 +227,9 @@ impl Line {
     /// What a person would look at.
     pub fn describe(&self) -> String {
         let look = |args: &[&str]| self.kubectl(args).unwrap_or_else(|e| format!("{e:#}"));
-        let mut text = look(&["get", "dconn,lspipe,apool,lsagent,pods,pvc,events", "-o", "wide"]);
-        text.push_str(&look(&["get", "dconn,lspipe,lsagent", "-o", "yaml"]));
+        let mut text =
+            look(&["get", "dconn,lspipe,lssink,apool,lsagent,pods,pvc,events", "-o", "wide"]);
+        text.push_str(&look(&["get", "dconn,lspipe,lssink,lsagent", "-o", "yaml"]));
         for pod in self.pods() {
             let name = pod["metadata"]["name"].as_str().unwrap_or_default();
             text.push_str(&look(&["logs", name, "--tail", "40"]));
@@ -291,6 +294,24 @@ pub fn pipeline_yaml(name: &str, broker: &Broker) -> String {
         "apiVersion: lineside.dev/v1alpha1\nkind: Pipeline\nmetadata:\n  name: {name}\n\
          spec:\n  sources:\n  - {{name: all, devices: {{}}}}\n  sinks:\n  \
          - {{name: broker, mqtt: {{url: 'mqtt://{}'}}}}\n",
+        broker.endpoint()
+    )
+}
+
+/// A Pipeline of all devices of the namespace that names a Sink.
+pub fn pipeline_by_name_yaml(name: &str, sink: &str) -> String {
+    format!(
+        "apiVersion: lineside.dev/v1alpha1\nkind: Pipeline\nmetadata:\n  name: {name}\n\
+         spec:\n  sources:\n  - {{name: all, devices: {{}}}}\n  sinks:\n  \
+         - {{name: broker, sinkRef: {{name: {sink}}}}}\n"
+    )
+}
+
+/// A Sink with a broker, and a topic that says which pipeline a message comes from.
+pub fn sink_yaml(name: &str, broker: &Broker) -> String {
+    format!(
+        "apiVersion: lineside.dev/v1alpha1\nkind: Sink\nmetadata:\n  name: {name}\nspec:\n  \
+         mqtt: {{url: 'mqtt://{}', topic: 'by/{{pipeline}}/{{device}}'}}\n",
         broker.endpoint()
     )
 }

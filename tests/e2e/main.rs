@@ -23,4 +23,5 @@ mod rest;
 mod rights;
 mod secrets;
 mod shared;
+mod sinks;
 mod uninstall;

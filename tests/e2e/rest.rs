@@ -12,7 +12,7 @@ use lineside_tests::wait;
 use serde_json::Value;
 
 use crate::cluster::{OPERATOR, SYSTEM, operator_program};
-use crate::line::{Line, SOON, device_yaml, pipeline_yaml};
+use crate::line::{Line, SINK, SOON, device_yaml, pipeline_by_name_yaml, pipeline_yaml, sink_yaml};
 
 /// The contract: a child that is changed or deleted is back after 5 s; asserted at three times.
 const REPAIRED: Duration = Duration::from_secs(15);
@@ -75,10 +75,14 @@ fn a_fresh_operator_on_an_unchanged_cluster_writes_nothing_but_its_lease() {
     let _device = line.device("furnace", at);
     line.apply(&device_yaml("furnace", at, Some("node1")));
     line.apply(&pipeline_yaml("to-broker", &line.broker));
+    line.apply(&sink_yaml("shared", &line.broker));
+    line.apply(&pipeline_by_name_yaml("by-name", "shared"));
+    line.apply(&pipeline_by_name_yaml("waits", "not-there"));
     line.apply(
         "apiVersion: lineside.dev/v1alpha1\nkind: AgentPool\nmetadata: {name: spare}\nspec: {}\n",
     );
     line.wait_ready("furnace", "to-broker");
+    line.wait_for(SINK, "shared", "Ready", SOON, |c| c.status == "True");
     alone_in_the_cluster(&line);
     thread::sleep(Duration::from_secs(3));
     let old = operator_pod(&line);

@@ -12,7 +12,7 @@ use lineside_tests::wait;
 use serde_json::Value;
 
 use crate::cluster::{self, SYSTEM};
-use crate::line::{Line, SOON, device_yaml, pipeline_yaml};
+use crate::line::{Line, SINK, SOON, device_yaml, pipeline_yaml, sink_yaml};
 
 const SERVER: &str = "https://172.30.0.1:6443";
 
@@ -212,7 +212,9 @@ fn everything_that_happens_in_a_life(line: &mut Line) {
     );
     line.apply(&device_yaml("furnace", at, Some("node1")));
     line.apply(&pipeline_yaml("to-broker", &line.broker));
+    line.apply(&sink_yaml("shared", &line.broker));
     line.wait_ready("furnace", "to-broker");
+    line.wait_for(SINK, "shared", "Ready", SOON, |c| c.status == "True");
     line.wait_for("agentpool", "default", "Ready", SOON, |c| c.status == "True");
     // A new template: pods are deleted one after the other.
     let pool = r#"{"spec":{"heartbeatSeconds":7}}"#;

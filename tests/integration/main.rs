@@ -25,5 +25,6 @@ mod page;
 mod plant;
 mod reload;
 mod resolver;
+mod sinks;
 mod supports;
 mod values;
