@@ -119,7 +119,8 @@ fn judge_programmed(facts: &SinkFacts<'_>, used: &[Used<'_>]) -> Judgement {
     if facts.pipelines == 0 {
         return Judgement::well(Word::Unused, Health::Unknown);
     }
-    let Some(worst) = used.iter().max_by_key(|one| rank(&one.judgement)) else {
+    // One that rests says nothing of it, unless all do.
+    let Some(worst) = used.iter().max_by_key(|one| (!one.suspended, rank(&one.judgement))) else {
         let names = Names { namespace: facts.namespace, ..Names::default() };
         return Judgement::pending("no agent runs a pipeline that names it", names);
     };
@@ -127,9 +128,9 @@ fn judge_programmed(facts: &SinkFacts<'_>, used: &[Used<'_>]) -> Judgement {
     // The Sink itself is accepted, also where a pipeline waits for a Secret.
     judgement.accepted = Claim::holds(Word::Valid);
     if worst.is_ready() && judgement.beside.is_none() {
-        return match used.iter().any(Used::delivers) {
-            true => Judgement::well(Word::Delivering, judgement.health),
-            false => Judgement::well(Word::Suspended, Health::Unknown),
+        return match worst.suspended {
+            false => Judgement::well(Word::Delivering, judgement.health),
+            true => Judgement::well(Word::Suspended, Health::Unknown),
         };
     }
     let ill: BTreeSet<&str> =
@@ -137,7 +138,9 @@ fn judge_programmed(facts: &SinkFacts<'_>, used: &[Used<'_>]) -> Judgement {
     if facts.pipelines > 1 && !ill.is_empty() {
         let named = ill.iter().take(NAMED_MOST).copied().collect::<Vec<_>>().join(", ");
         let count = format!("for {} of {} pipelines ({named})", ill.len(), facts.pipelines);
-        judgement.ready.message = format!("{count}: {}", judgement.ready.message);
+        let ready = &mut judgement.ready;
+        let what = if ready.message.is_empty() { &ready.reason } else { &ready.message };
+        ready.message = format!("{count}: {what}");
     }
     if judgement.health == Health::Unavailable && used.iter().any(Used::delivers) {
         judgement.health = Health::Degraded;
