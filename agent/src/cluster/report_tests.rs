@@ -269,3 +269,35 @@ async fn texts_of_the_world_are_cut_to_what_the_schema_takes() {
     assert_eq!(a.message.as_deref().unwrap().chars().count(), MESSAGE_MOST);
     assert_eq!(a.endpoint.as_deref().unwrap().chars().count(), ENDPOINT_MOST);
 }
+
+/// A pipeline that names a Sink, and the Sink.
+fn by_name() -> [Document; 2] {
+    let mut by_name = pipeline("p");
+    by_name.spec["sinks"] = json!([{"name": "broker", "sinkRef": {"name": "shared"}}]);
+    let spec = json!({"mqtt": {"url": "mqtt://h"}});
+    let (kind, name, generation) = (Kind::Sink, "shared".to_owned(), 5);
+    let sink = Document { kind, name, generation, spec, ..by_name.clone() };
+    [by_name, sink]
+}
+
+#[tokio::test]
+async fn a_sink_of_a_pipeline_is_told_with_the_generation_of_the_sink_that_it_was_made_from() {
+    let [by_name, sink] = by_name();
+    let status = Scene::new(&[by_name, sink, pipeline("q")]).await.status();
+    let generations: Vec<_> = status.pipelines.iter().map(|p| p.sinks[0].sink_generation).collect();
+    assert_eq!(generations, [Some(5), None]);
+}
+
+#[tokio::test]
+async fn a_pipeline_without_its_sink_waits_for_it_and_goes_on_as_it_was() {
+    let [by_name, sink] = by_name();
+    let never = Scene::new(std::slice::from_ref(&by_name)).await.status();
+    let p = &never.pipelines[0];
+    assert_eq!((p.health, p.reason.as_str()), (Health::Unavailable, "ReferenceNotFound"));
+    assert_eq!((p.code.as_deref(), p.generation), (Some("LNS-5010"), UNOBSERVED));
+    let documents = [by_name, sink];
+    let gone = Scene::of(&documents, &documents[..1], false).await.status();
+    let p = &gone.pipelines[0];
+    assert_eq!(p.reason, "ReferenceNotFound");
+    assert_eq!((p.sinks.len(), p.sinks[0].sink_generation), (1, Some(5)), "it runs as it was");
+}
