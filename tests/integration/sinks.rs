@@ -89,7 +89,7 @@ fn two_pipelines_share_a_broker_and_a_database_move_with_them_and_keep_them_when
         log.iter().any(|e| e["code"] == code && e["at"].as_str().unwrap().contains(file))
     };
     wait::until("the report of the missing Sink", SOON, || {
-        told("LNS-5010", "a.yaml:14:") && told("LNS-5010", "b.yaml:14:")
+        told("LNS-5010", "a.yaml:13:") && told("LNS-5010", "b.yaml:13:")
     })
     .unwrap();
     assert!(first.messages().unwrap().is_empty());
@@ -112,14 +112,14 @@ fn two_pipelines_share_a_broker_and_a_database_move_with_them_and_keep_them_when
     // A broken edit of it is told at the Sink, and changes nothing.
     plant::write(&dir, "broker", &broker_at(brokers[1].port).replace("mqtt://", "http://"));
     wait::until("the report of the broken Sink", SOON, || {
-        told("LNS-1047", "broker.yaml:6:") && told("LNS-1084", "a.yaml:12:")
+        told("LNS-1047", "broker.yaml:6:") && told("LNS-1084", "a.yaml:11:")
     })
     .unwrap();
     flow(&mut second, &pipelines, 3);
 
     // Without it they go on as well.
     fs::remove_file(dir.join("config/broker.yaml")).unwrap();
-    wait::until("the report of the removed Sink", SOON, || told("LNS-5010", "a.yaml:12:")).unwrap();
+    wait::until("the report of the removed Sink", SOON, || told("LNS-5010", "a.yaml:11:")).unwrap();
     flow(&mut second, &pipelines, 3);
     let before = rows(&mut client, database.port, "b");
     wait::until("more rows", SOON, || rows(&mut client, database.port, "b") > before).unwrap();
