@@ -19,11 +19,14 @@ use crate::cache::{Guarded, Id, Table};
 /// Validation of a cluster's objects, each once per generation.
 #[derive(Debug, Default)]
 pub struct Judgements {
-    devices: Mutex<BTreeMap<Id, Known<Meta, model::Device>>>,
+    devices: All<Meta, model::Device>,
     /// Of a pipeline and of the Sinks that it names.
-    pipelines: Mutex<BTreeMap<Id, Known<(Meta, Vec<Option<Meta>>), model::Pipeline>>>,
-    sinks: Mutex<BTreeMap<Id, Known<Meta, Arc<SharedSink>>>>,
+    pipelines: All<(Meta, Vec<Option<Meta>>), model::Pipeline>,
+    sinks: All<Meta, Arc<SharedSink>>,
 }
+
+/// What is known of each object of a kind, and of what that was said.
+type All<O, T> = Mutex<BTreeMap<Id, Known<O, T>>>;
 
 /// What validation says: the model, or what is wrong.
 pub type Verdict<T> = Arc<Result<T, Vec<Diagnostic>>>;
@@ -116,7 +119,7 @@ fn id(meta: &Meta) -> Id {
 }
 
 fn judge<O: PartialEq, T>(
-    known: &Mutex<BTreeMap<Id, Known<O, T>>>,
+    known: &All<O, T>,
     id: Id,
     of: O,
     validate: impl FnOnce(&O) -> Result<T, Vec<Diagnostic>>,
