@@ -13,6 +13,8 @@ use super::transform::TransformSpec;
 
 /// Default of `store.maxSize` for `Memory`: 16Mi.
 pub const MEMORY_BYTES_DEFAULT: u64 = 16 << 20;
+/// Default of `agentMetrics.intervalMillis`.
+pub const AGENT_METRICS_MILLIS_DEFAULT: u64 = 10_000;
 /// `store.maxSize` with `durability: Durable` and `Relaxed`.
 pub const DISK_BYTES_DEFAULT: u64 = 1 << 30;
 
@@ -73,15 +75,26 @@ pub struct PipelineSpec {
     pub store: Option<StoreSpec>,
 }
 
-/// One source: devices of the pipeline's namespace, and which of their points.
+/// One source: devices of the pipeline's namespace, or the agents themselves, and which of their
+/// points.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    {"rule": "has(self.devices) != has(self.agentMetrics)",
+     "message": "a source needs exactly one of devices and agentMetrics (LNS-1039)"}
+]))]
 pub struct SourceSpec {
     /// Name of the source, unique in the pipeline. Example: `furnaces`.
     #[schemars(length(min = 1, max = 63), regex(pattern = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"))]
     pub name: String,
     /// Which devices; `{}` selects every device of the namespace.
-    pub devices: DevicesSpec,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub devices: Option<DevicesSpec>,
+    /// What the agents of the namespace say of themselves: each tells its own state, that of its
+    /// devices and that of its pipelines as samples of a device that is called as the agent is.
+    /// `{}` takes the default interval. Example: `{intervalMillis: 30000}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_metrics: Option<AgentMetricsSpec>,
     /// Points to take, by name; `*` stands for any run of characters, `?` for one.
     /// Default: all. Example: `["temp*"]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -120,6 +133,16 @@ pub struct DevicesSpec {
     /// Labels of DeviceConnections.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selector: Option<SelectorSpec>,
+}
+
+/// The agents' own metrics as samples. The page Metrics lists the points.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct AgentMetricsSpec {
+    /// How often an agent tells them, in milliseconds: 1000 to 86400000. Default 10000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1000, max = 86_400_000))]
+    pub interval_millis: Option<i64>,
 }
 
 /// Selects objects by their labels.

@@ -219,6 +219,10 @@ registry! {
          text, numbers and times; without lists, macros and fields."
         => "Correct it at the character that the message names; how-to/transforms.md has the \
             functions.";
+    1039 Error ExactlyOneSource:
+        "A source of a pipeline takes either devices or the agents' own metrics."
+        => "Write exactly one of `devices: {}` and `agentMetrics: {}` in the source; a pipeline may \
+            have a source of each.";
     // Connection strings
     1040 Error UrlSyntax:
         "The connection string cannot be read. Its form is \

@@ -186,39 +186,70 @@ pub struct Pipeline {
     pub discard_backlog: bool,
 }
 
-/// One source of a pipeline: devices and the points of them.
+/// One source of a pipeline: where samples come from, and which points of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Source {
     /// Name, unique in the pipeline.
     pub name: String,
-    /// Device names; with `labels` both may match.
-    pub names: Vec<String>,
-    /// Labels that a device must all carry; `None` = not selected by label.
-    pub labels: Option<BTreeMap<String, String>>,
+    /// Where samples come from.
+    pub kind: SourceKind,
     /// Point name globs to take; empty = all.
     pub include: Vec<Glob>,
     /// Point name globs to leave out.
     pub exclude: Vec<Glob>,
 }
 
+/// Where the samples of a source come from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SourceKind {
+    /// Devices of the namespace. With neither names nor labels it is all of them.
+    Devices {
+        /// Device names; with `labels` both may match.
+        names: Vec<String>,
+        /// Labels that a device must all carry; `None` = not selected by label.
+        labels: Option<BTreeMap<String, String>>,
+    },
+    /// The agents themselves.
+    AgentMetrics {
+        /// How often each tells its metrics.
+        interval: Duration,
+    },
+}
+
 impl Source {
-    /// Whether a device of this name and labels is selected. A source that names neither names
-    /// nor labels selects every device of the namespace.
+    /// Whether a device of this name and labels is selected.
     pub fn selects_device(&self, name: &str, labels: &BTreeMap<String, String>) -> bool {
-        if self.names.is_empty() && self.labels.is_none() {
-            return true;
+        match &self.kind {
+            SourceKind::AgentMetrics { .. } => false,
+            SourceKind::Devices { names, labels: None } if names.is_empty() => true,
+            SourceKind::Devices { names, labels: wanted } => {
+                let carries = |want: &BTreeMap<String, String>| {
+                    want.iter().all(|(k, v)| labels.get(k) == Some(v))
+                };
+                names.iter().any(|n| n == name) || wanted.as_ref().is_some_and(carries)
+            }
         }
-        self.names.iter().any(|n| n == name)
-            || self
-                .labels
-                .as_ref()
-                .is_some_and(|want| want.iter().all(|(k, v)| labels.get(k) == Some(v)))
+    }
+
+    /// How often the agents tell their own metrics; `None` = the source takes devices.
+    pub fn agent_metrics(&self) -> Option<Duration> {
+        match self.kind {
+            SourceKind::AgentMetrics { interval } => Some(interval),
+            SourceKind::Devices { .. } => None,
+        }
     }
 
     /// Whether a point of this name passes include and exclude.
     pub fn selects_point(&self, point: &str) -> bool {
         (self.include.is_empty() || self.include.iter().any(|g| g.matches(point)))
             && !self.exclude.iter().any(|g| g.matches(point))
+    }
+}
+
+impl Pipeline {
+    /// Whether one of its sources takes the agents' own metrics.
+    pub fn takes_agent_metrics(&self) -> bool {
+        self.sources.iter().any(|source| source.agent_metrics().is_some())
     }
 }
 

@@ -9,7 +9,8 @@ use super::{Judged, Meta, quantity};
 use crate::api::pipeline::{self as api, PipelineSinkSpec, PipelineSpec, StoreSpec};
 use crate::diagnostics::{Code, Diagnostic, FieldPath, Level};
 use crate::model::{
-    Drain, Durability, Glob, OpenPipeline, OpenSink, Overflow, Pipeline, Sink, Source, Store,
+    Drain, Durability, Glob, OpenPipeline, OpenSink, Overflow, Pipeline, Sink, Source, SourceKind,
+    Store,
 };
 
 /// Least and most bytes of a store.
@@ -24,6 +25,12 @@ pub(super) fn judge(meta: &Meta, spec: &PipelineSpec) -> Judged<OpenPipeline> {
         .enumerate()
         .filter_map(|(i, spec)| sink(spec, at.key("sinks").index(i), &mut findings))
         .collect();
+    let sources = spec
+        .sources
+        .iter()
+        .enumerate()
+        .filter_map(|(i, spec)| source(spec, at.key("sources").index(i), &mut findings))
+        .collect();
     let transforms = transforms(&spec.transforms, &at.key("transforms"), &mut findings);
     let store = store(spec.store.as_ref(), &at, &mut findings);
     let refused = findings.iter().any(|f| f.code.level() == Level::Error);
@@ -33,7 +40,7 @@ pub(super) fn judge(meta: &Meta, spec: &PipelineSpec) -> Judged<OpenPipeline> {
             uid: meta.uid.clone(),
             generation: meta.generation,
             mode: mode(spec.mode),
-            sources: spec.sources.iter().map(source).collect(),
+            sources,
             transforms,
             sinks: Vec::new(),
             store,
@@ -88,15 +95,32 @@ pub(super) fn recall(written: &str) -> Option<Sink> {
     findings.iter().all(|f| f.code.level() != Level::Error).then_some(*sink)
 }
 
-fn source(spec: &api::SourceSpec) -> Source {
+fn source(spec: &api::SourceSpec, at: FieldPath, findings: &mut Vec<Diagnostic>) -> Option<Source> {
+    let kind = match (&spec.devices, &spec.agent_metrics) {
+        (Some(devices), None) => SourceKind::Devices {
+            names: devices.names.clone(),
+            labels: devices.selector.as_ref().map(|s| s.match_labels.clone()),
+        },
+        (None, Some(metrics)) => {
+            let millis = metrics.interval_millis.and_then(|millis| u64::try_from(millis).ok());
+            let millis = millis.unwrap_or(api::AGENT_METRICS_MILLIS_DEFAULT);
+            SourceKind::AgentMetrics { interval: Duration::from_millis(millis) }
+        }
+        (devices, _) => {
+            let has = if devices.is_some() { "has both" } else { "has neither" };
+            let message =
+                format!("source {} {has}; write one of devices and agentMetrics", spec.name);
+            findings.push(Diagnostic::new(Code::ExactlyOneSource, at, message));
+            return None;
+        }
+    };
     let globs = |list: &[String]| list.iter().cloned().map(Glob).collect();
-    Source {
+    Some(Source {
         name: spec.name.clone(),
-        names: spec.devices.names.clone(),
-        labels: spec.devices.selector.as_ref().map(|s| s.match_labels.clone()),
+        kind,
         include: globs(&spec.include),
         exclude: globs(&spec.exclude),
-    }
+    })
 }
 
 fn store(spec: Option<&StoreSpec>, at: &FieldPath, findings: &mut Vec<Diagnostic>) -> Store {

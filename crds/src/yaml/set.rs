@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use super::{Identity, LoadedDocument, Object, Problem};
 use crate::api::Kind;
 use crate::diagnostics::{Code, FieldPath};
-use crate::model::{NamedSink, ObjectKey, Pipeline};
+use crate::model::{NamedSink, ObjectKey, Pipeline, SourceKind};
 use crate::suggest::did_you_mean;
 
 /// Problems between documents: one object twice, pipelines that name a Sink which is not there or
@@ -75,7 +75,8 @@ fn check_sources(
     let devices = || documents.iter().filter(|d| is_device_of(d, namespace));
     for (i, source) in pipeline.sources.iter().enumerate() {
         let at = FieldPath::spec().key("sources").index(i).key("devices");
-        for (j, name) in source.names.iter().enumerate() {
+        let SourceKind::Devices { names, .. } = &source.kind else { continue };
+        for (j, name) in names.iter().enumerate() {
             let key = ObjectKey::new(namespace.clone(), name.as_str());
             if !first.contains_key(&Identity { kind: Kind::DeviceConnection, key }) {
                 let message = format!("no device {name} in namespace {namespace}");
@@ -88,7 +89,7 @@ fn check_sources(
             Some(Object::Device(device)) => source.selects_device(&device.key.name, &device.labels),
             _ => true,
         });
-        if source.names.is_empty() && !selected {
+        if names.is_empty() && !selected {
             let message = format!("source {} selects no device of {namespace}", source.name);
             problems.push(document.problem(Code::NoDevices, &at, message));
         }

@@ -52,8 +52,8 @@ impl Selection<'_> {
             || self.pipelines.values().any(|p| matches!(p, PipelineNow::Refused))
     }
 
-    /// The documents: its devices, every pipeline that selects one of them, and the Sinks that
-    /// these name.
+    /// The documents: its devices, every pipeline that selects one of them, every pipeline that
+    /// takes the agents' own metrics, unless the agent is to end, and the Sinks that these name.
     ///
     /// `current` gives the object of a kind and name as it stands, `None` when there is none.
     /// A refused edit ships the version before it, if the agent was shipped one; so does the end of
@@ -84,7 +84,10 @@ impl Selection<'_> {
         }
         for (name, pipeline) in &self.pipelines {
             let wanted = match pipeline {
-                PipelineNow::Valid(pipeline) => documents.iter().any(|d| selects(pipeline, d)),
+                PipelineNow::Valid(pipeline) => {
+                    let told = pipeline.takes_agent_metrics() && !self.draining;
+                    told || documents.iter().any(|d| selects(pipeline, d))
+                }
                 PipelineNow::Refused => true,
             };
             if wanted && let Some(document) = latest(Kind::Pipeline, name) {

@@ -368,6 +368,20 @@ fn a_sink_that_goes_or_is_refused_stays_as_it_was_shipped_for_as_long_as_a_pipel
     assert_eq!(cluster.ships(), named(&[("tsdb", 1), ("melting", 1)]), "still to deliver");
 }
 
+#[test]
+fn a_pipeline_that_takes_the_metrics_of_agents_goes_to_each_that_does_not_end() {
+    let mut cluster = Cluster::new(&["furnace-1"]);
+    let told = cluster.objects.values_mut().find(|d| d.name == "casting").expect("an object");
+    told.spec["sources"] = serde_json::json!([{"name": "self", "agentMetrics": {}}]);
+    let all = named(&[("furnace-1", 3), ("casting", 1), ("melting", 1)]);
+    assert_eq!(cluster.ships(), all, "though none of its devices is there");
+    cluster.active.clear();
+    assert_eq!(cluster.ships(), named(&[("casting", 1)]), "an agent without devices tells, too");
+    // One that ends has to become empty.
+    cluster.draining = true;
+    assert!(cluster.ships().is_empty());
+}
+
 fn files(maps: &[ConfigMap]) -> BTreeMap<String, Vec<u8>> {
     let text = maps.iter().flat_map(|m| m.data.iter().flatten());
     let binary = maps.iter().flat_map(|m| m.binary_data.iter().flatten());

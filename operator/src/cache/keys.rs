@@ -104,6 +104,7 @@ pub(super) fn of_pipeline(change: &Change<Guarded<Pipeline>>, cache: &Cache) -> 
     for agent in cache.agents.in_namespace(&namespace) {
         let Ok(agent) = &agent.0 else { continue };
         let concerned = unknown
+            || specs.iter().any(|spec| takes_agent_metrics(spec))
             || agent.spec.assignments.iter().any(|assignment| {
                 let device = cache.devices.get(&namespace, &assignment.device);
                 let labels = device.and_then(|d| d.meta().labels.clone()).unwrap_or_default();
@@ -342,6 +343,11 @@ fn names(spec: &PipelineSpec, sink: &str) -> bool {
     spec.sinks.iter().any(|s| s.sink_ref.as_ref().is_some_and(|named| named.name == sink))
 }
 
+/// Whether the pipeline runs on every agent of its namespace.
+fn takes_agent_metrics(spec: &PipelineSpec) -> bool {
+    spec.sources.iter().any(|source| source.agent_metrics.is_some())
+}
+
 /// Whether a source of the pipeline selects the device; judged without validation, because an
 /// invalid spec is a change too.
 fn selects(
@@ -349,9 +355,9 @@ fn selects(
     device: &str,
     labels: &std::collections::BTreeMap<String, String>,
 ) -> bool {
-    spec.sources.iter().any(|source| {
-        let names = &source.devices.names;
-        let wanted = source.devices.selector.as_ref().map(|selector| &selector.match_labels);
+    spec.sources.iter().filter_map(|source| source.devices.as_ref()).any(|devices| {
+        let names = &devices.names;
+        let wanted = devices.selector.as_ref().map(|selector| &selector.match_labels);
         (names.is_empty() && wanted.is_none())
             || names.iter().any(|name| name == device)
             || wanted.is_some_and(|w| w.iter().all(|(k, v)| labels.get(k) == Some(v)))
@@ -548,6 +554,20 @@ mod tests {
             keys(&cache(), Event::Apply(pipeline("p1", 2, moved))),
             ["Agent ns/a1", "Agent ns/a2", "Pipeline ns/p1"]
         );
+    }
+
+    #[test]
+    fn a_pipeline_that_takes_the_metrics_of_agents_or_did_concerns_all_of_them() {
+        let cache = cache();
+        let told = json!({
+            "metadata": {"generation": 2},
+            "spec": {"sources": [{"name": "s", "agentMetrics": {}}]},
+        });
+        let all = ["Agent ns/a1", "Agent ns/a2", "Pipeline ns/p1"];
+        assert_eq!(keys(&cache, Event::Apply(pipeline("p1", 2, told.clone()))), all);
+        cache.pipelines.written(pipeline("p1", 2, told));
+        let back = pipeline("p1", 3, json!({"metadata": {"generation": 3}}));
+        assert_eq!(keys(&cache, Event::Apply(back)), all, "it does no longer");
     }
 
     #[test]

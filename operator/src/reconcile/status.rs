@@ -109,6 +109,7 @@ impl Reconciler {
         let verdict = decoded.map(|pipeline| self.judgements.pipeline(pipeline, &self.cache.sinks));
         let model = verdict.as_deref().and_then(|verdict| verdict.as_ref().ok());
         let selected = self.selected(namespace, model);
+        let agent_metrics = model.is_some_and(model::Pipeline::takes_agent_metrics);
         let mut findings = findings(&object, verdict.as_deref());
         if let Some(model) = model {
             findings.errors.extend(self.secrets_not_listed(namespace, model, &selected));
@@ -134,8 +135,10 @@ impl Reconciler {
             .into_iter()
             .filter(|agent| {
                 let name = agent.meta().name.as_deref().unwrap_or_default();
+                // An agent that ends tells nothing of itself any more.
+                let tells = agent_metrics && agent.meta().deletion_timestamp.is_none();
                 // A spec that selects nobody knows what: those that still run it.
-                owners.contains(name) || (model.is_none() && reports(agent, &object))
+                tells || owners.contains(name) || (model.is_none() && reports(agent, &object))
             })
             .collect();
         let facts = PipelineFacts {
@@ -146,6 +149,7 @@ impl Reconciler {
             previous: &previous.conditions,
             findings: &findings,
             devices: selected.len(),
+            agent_metrics,
             unplaced,
             agents: agents
                 .iter()
@@ -187,14 +191,15 @@ impl Reconciler {
             .collect()
     }
 
-    /// Secrets that the pipeline names and the pool of a selected device does not mount.
+    /// Secrets that the pipeline names and the pool of a selected device, or of an agent that
+    /// tells it its metrics, does not mount.
     fn secrets_not_listed(
         &self,
         namespace: &str,
         model: &model::Pipeline,
         selected: &[String],
     ) -> Vec<Diagnostic> {
-        let pools: BTreeSet<String> = selected
+        let mut pools: BTreeSet<String> = selected
             .iter()
             .filter_map(|device| {
                 let device = self.cache.devices.get(namespace, device)?;
@@ -203,6 +208,10 @@ impl Reconciler {
                 verdict.as_ref().as_ref().ok().map(|device| device.placement.pool.to_string())
             })
             .collect();
+        if model.takes_agent_metrics() {
+            let agents = self.cache.agents.in_namespace(namespace);
+            pools.extend(agents.iter().filter_map(|a| Some(a.0.as_ref().ok()?.spec.pool.clone())));
+        }
         let pools: Vec<_> = pools.iter().map(|name| self.pool(namespace, name)).collect();
         let mounted = pools
             .iter()

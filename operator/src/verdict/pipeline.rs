@@ -32,9 +32,11 @@ pub struct PipelineFacts<'a> {
     pub findings: &'a Findings,
     /// How many devices its sources select.
     pub devices: usize,
+    /// Whether it takes the agents' own metrics, so that it runs on all of them.
+    pub agent_metrics: bool,
     /// Of these, one that nobody owns, with why.
     pub unplaced: Option<(&'a str, &'a Unplaced)>,
-    /// The agents that own selected devices, by name.
+    /// The agents that own selected devices, or all when it takes their metrics, by name.
     pub agents: Vec<AgentView<'a>>,
     /// Now.
     pub now: Timestamp,
@@ -84,7 +86,13 @@ fn judge(facts: &PipelineFacts<'_>, on_agents: &[OnAgent<'_>]) -> Judgement {
     let names = Names { namespace: facts.namespace, ..Names::default() };
     match facts.unplaced {
         _ if facts.devices == 0 => {
-            let text = "its sources select no device of the namespace";
+            let text = match facts.agent_metrics {
+                true => {
+                    "it takes the metrics of agents, and the namespace has no agent; agents \
+                         come with devices"
+                }
+                false => "its sources select no device of the namespace",
+            };
             let text = words::message(Code::NoDevices, text, names);
             let claim = Claim::explained(ConditionStatus::False, Code::NoDevices, text);
             Judgement::nowhere(claim, Code::NoDevices, Health::Unknown, false)

@@ -33,6 +33,7 @@ struct Given {
     status: Option<AgentStatus>,
     generation: i64,
     previous: Vec<Condition>,
+    agent_metrics: bool,
 }
 
 fn assigned() -> Option<Outcome> {
@@ -48,6 +49,7 @@ fn running() -> Given {
         status: Some(AgentStatus::default()),
         generation: 2,
         previous: Vec::new(),
+        agent_metrics: false,
     }
 }
 
@@ -148,6 +150,7 @@ impl Given {
             previous: &self.previous,
             findings: &self.findings,
             devices,
+            agent_metrics: self.agent_metrics,
             unplaced,
             agents: if owned { vec![self.agent()] } else { Vec::new() },
             now: now(),
@@ -242,6 +245,12 @@ fn a_pipeline_is_ready_when_it_delivers() {
 #[test]
 fn a_pipeline_whose_sources_select_nothing_waits() {
     running().pipeline(0).is(False, "NoDevices", Health::Unknown, InProgress);
+    // The metrics of agents are told by agents, which come with devices.
+    let mut told = running();
+    told.agent_metrics = true;
+    let shown = told.pipeline(0);
+    shown.is(False, "NoDevices", Health::Unknown, InProgress);
+    assert!(shown.ready().message.contains("has no agent"), "{}", shown.ready().message);
 }
 
 #[test]
@@ -413,6 +422,7 @@ fn over_many_agents_a_pipeline_is_as_ready_as_its_worst_and_names_at_most_ten() 
         previous: &[],
         findings: &findings,
         devices: 15,
+        agent_metrics: false,
         unplaced: None,
         agents: owned
             .iter()
