@@ -10,7 +10,7 @@ use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
-use lineside_pipeline::metrics::{AgentNumbers, render};
+use lineside_pipeline::metrics::render;
 use tokio::net::TcpListener;
 
 use crate::api::serve::{self, Bounds};
@@ -62,13 +62,7 @@ pub async fn serve(listener: TcpListener, shown: Arc<Shown>) {
 }
 
 fn metrics(shown: &Shown) -> axum::response::Response {
-    let numbers = AgentNumbers {
-        config_applied: shown.config_applied.load(Ordering::Relaxed),
-        config_problems: shown.config_problems.load(Ordering::Relaxed),
-        config_rejected: shown.config_rejected.load(Ordering::Relaxed),
-        uptime: shown.started.elapsed(),
-        clock_steps: shown.clock.steps(),
-    };
+    let numbers = shown.counts.numbers(&*shown.clock);
     match render(&shown.view.snapshot(), &numbers) {
         Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
             .into_response(),

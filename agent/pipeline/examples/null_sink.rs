@@ -138,6 +138,7 @@ async fn measure(durability: &str, store: PathBuf) -> Result<(f64, f64, f64)> {
         make_sink: null,
         agent_uid: "bench".into(),
         agent: "bench".into(),
+        counts: Arc::default(),
         store: Some(store),
     });
     let (devices, pipelines) = (vec![Arc::new(device)], vec![Arc::new(pipeline)]);

@@ -156,7 +156,7 @@ pub fn judge_sink(facts: &SinkFacts) -> Verdict {
     }
 }
 
-/// The devices that a pipeline takes points of, by what comes from them.
+/// The devices that a pipeline takes points of, by what comes from them, and the agent itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sources {
     /// All of them.
@@ -167,6 +167,8 @@ pub struct Sources {
     pub off: usize,
     /// Those that nobody wants read now.
     pub suspended: usize,
+    /// The pipeline takes the agent's own metrics, too: something comes without any device.
+    pub own: bool,
 }
 
 impl Sources {
@@ -184,6 +186,9 @@ impl Sources {
     /// What keeps everything from coming; `None` when something may come.
     fn quiet(&self) -> Option<Verdict> {
         let running = self.selected - self.suspended;
+        if running == 0 && self.own {
+            return None;
+        }
         if self.selected == 0 {
             let text = "no device is selected".into();
             return Some(Verdict::ill(Health::Unknown, Code::NoDevices, text));

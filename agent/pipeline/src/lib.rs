@@ -17,6 +17,7 @@ pub mod health;
 pub mod journal;
 pub mod last_value;
 pub mod metrics;
+pub mod own;
 pub mod range_set;
 pub mod ring;
 pub mod route;

@@ -2,14 +2,18 @@
 //! there is no second set of counters that could disagree with the ledger. Names are listed in
 //! `docs/reference/metrics.md`.
 
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
+use lineside_core::TimeQuality;
+use lineside_core::clock::Clock;
 use lineside_core::fault::FaultClass;
 use lineside_store::DropReason;
 use prometheus::core::Collector;
+use prometheus::proto::MetricFamily;
 use prometheus::{Encoder, GaugeVec, IntCounterVec, Opts, Registry, TextEncoder};
 
-use crate::health::Health;
+use crate::health::{Health, Verdict};
 use crate::snapshot::{DeviceSnapshot, PipelineSnapshot, Snapshot};
 use crate::transform::Numbers;
 
@@ -26,6 +30,47 @@ pub struct AgentNumbers {
     pub uptime: Duration,
     /// How often the wall clock was set since then.
     pub clock_steps: u64,
+    /// Whether the wall clock was set since the machine started.
+    pub clock_synced: bool,
+}
+
+/// What the agent counts of itself, shared by those who count and those who show.
+#[derive(Debug)]
+pub struct AgentCounts {
+    /// Configurations applied.
+    pub config_applied: AtomicU64,
+    /// Errors in the configuration on disk.
+    pub config_problems: AtomicU64,
+    /// Objects on disk that are not applied.
+    pub config_rejected: AtomicU64,
+    /// Start of the process.
+    pub started: Instant,
+}
+
+impl Default for AgentCounts {
+    /// The process starts now.
+    fn default() -> Self {
+        Self {
+            config_applied: 0.into(),
+            config_problems: 0.into(),
+            config_rejected: 0.into(),
+            started: Instant::now(),
+        }
+    }
+}
+
+impl AgentCounts {
+    /// The numbers at this moment, with those of the agent's clock.
+    pub fn numbers(&self, clock: &dyn Clock) -> AgentNumbers {
+        AgentNumbers {
+            config_applied: self.config_applied.load(Ordering::Relaxed),
+            config_problems: self.config_problems.load(Ordering::Relaxed),
+            config_rejected: self.config_rejected.load(Ordering::Relaxed),
+            uptime: self.started.elapsed(),
+            clock_steps: clock.steps(),
+            clock_synced: clock.quality() == TimeQuality::Synced,
+        }
+    }
 }
 
 /// A metric could not be made: a fault in this file.
@@ -38,6 +83,16 @@ pub struct MetricsError(#[from] prometheus::Error);
 /// # Errors
 /// Never for any snapshot; the library's signature allows it.
 pub fn render(snapshot: &Snapshot, agent: &AgentNumbers) -> Result<Vec<u8>, MetricsError> {
+    let mut text = Vec::new();
+    TextEncoder::new().encode(&families(snapshot, agent)?, &mut text)?;
+    Ok(text)
+}
+
+/// The metrics of everything, of which [`render`] makes a page and `own` makes samples.
+pub(crate) fn families(
+    snapshot: &Snapshot,
+    agent: &AgentNumbers,
+) -> Result<Vec<MetricFamily>, MetricsError> {
     let sheet = Sheet { registry: Registry::new() };
     sheet.agent(agent)?;
     sheet.given_up(snapshot)?;
@@ -45,9 +100,7 @@ pub fn render(snapshot: &Snapshot, agent: &AgentNumbers) -> Result<Vec<u8>, Metr
     sheet.pipelines(&snapshot.pipelines)?;
     let mut families = sheet.registry.gather();
     families.extend(prometheus::gather());
-    let mut text = Vec::new();
-    TextEncoder::new().encode(&families, &mut text)?;
-    Ok(text)
+    Ok(families)
 }
 
 struct Sheet {
@@ -113,6 +166,18 @@ impl Sheet {
             &[],
             [(Vec::new(), a.uptime.as_secs_f64())],
         )?;
+        self.gauge(
+            "lineside_agent_info",
+            "The version of this agent, always 1.",
+            &["version"],
+            [(vec![env!("CARGO_PKG_VERSION").to_owned()], 1.0)],
+        )?;
+        self.gauge(
+            "lineside_agent_clock_synced",
+            "1 while the wall clock is set; times before it was are marked as not trusted.",
+            &[],
+            [(Vec::new(), flag(a.clock_synced))],
+        )?;
         self.counter(
             "lineside_agent_clock_steps_total",
             "How often the wall clock was set while the agent ran.",
@@ -168,7 +233,7 @@ impl Sheet {
             "lineside_device_connected",
             "1 while a session is connected.",
             &["namespace", "device"],
-            all.iter().map(|d| (key(d, &[]), f64::from(u8::from(d.connected)))),
+            all.iter().map(|d| (key(d, &[]), flag(d.connected))),
         )?;
         self.gauge(
             "lineside_device_points",
@@ -179,13 +244,37 @@ impl Sheet {
                     .map(|(quality, n)| (key(d, &[quality]), n as f64))
             }),
         )?;
+        self.verdicts(
+            "device",
+            &["namespace", "device"],
+            all.iter().map(|d| (key(d, &[]), &d.verdict)),
+        )
+    }
+
+    /// Health and code of one sort of object.
+    fn verdicts<'a>(
+        &self,
+        what: &str,
+        labels: &[&str],
+        rows: impl Iterator<Item = (Vec<String>, &'a Verdict)> + Clone,
+    ) -> Result<(), MetricsError> {
+        let health = |(key, verdict): (Vec<String>, &Verdict)| {
+            let now = verdict.health;
+            let row = |h: Health| ([key.as_slice(), &[h.label().to_owned()]].concat(), h == now);
+            Health::ALL.map(row).map(|(key, is)| (key, flag(is)))
+        };
         self.gauge(
-            "lineside_device_health",
-            "1 for the health that the device has now.",
-            &["namespace", "device", "health"],
-            all.iter().flat_map(|d| {
-                Health::ALL
-                    .map(|h| (key(d, &[h.label()]), f64::from(u8::from(h == d.verdict.health))))
+            &format!("lineside_{what}_health"),
+            &format!("1 for the health that the {what} has now."),
+            &[labels, &["health"]].concat(),
+            rows.clone().flat_map(health),
+        )?;
+        self.gauge(
+            &format!("lineside_{what}_code"),
+            &format!("Number of the diagnostics code of what is wrong with the {what}, else 0."),
+            labels,
+            rows.map(|(key, verdict)| {
+                (key, f64::from(verdict.code.map_or(0, |code| code.number())))
             }),
         )
     }
@@ -232,6 +321,28 @@ impl Sheet {
         )
     }
 
+    /// How pipelines with a source `agentMetrics` get on with it.
+    fn own(&self, all: &[PipelineSnapshot]) -> Result<(), MetricsError> {
+        let told = || {
+            let key = |p: &PipelineSnapshot| {
+                [&p.pipeline.key.namespace, &p.pipeline.key.name].map(|s| s.to_string()).to_vec()
+            };
+            all.iter().filter_map(move |p| Some((key(p), p.own?)))
+        };
+        self.counter(
+            "lineside_pipeline_agent_metrics_skipped_total",
+            "Times at which the agent did not tell its metrics, for those before were not captured.",
+            &["namespace", "pipeline"],
+            told().map(|(key, own)| (key, own.skipped)),
+        )?;
+        self.gauge(
+            "lineside_pipeline_agent_metrics_left_out",
+            "Points of the agent's metrics that are beyond the bound of a device and not told.",
+            &["namespace", "pipeline"],
+            told().map(|(key, own)| (key, own.left_out as f64)),
+        )
+    }
+
     fn pipelines(&self, all: &[PipelineSnapshot]) -> Result<(), MetricsError> {
         let key = |p: &PipelineSnapshot, more: &[&str]| {
             let key = [&*p.pipeline.key.namespace, &*p.pipeline.key.name];
@@ -240,6 +351,13 @@ impl Sheet {
         let pairs = || all.iter().flat_map(|p| p.sinks.iter().map(move |s| (p, s)));
         const SINK: [&str; 3] = ["namespace", "pipeline", "sink"];
         self.transforms(all)?;
+        self.own(all)?;
+        self.verdicts("pipeline", &SINK[..2], all.iter().map(|p| (key(p, &[]), &p.verdict)))?;
+        self.verdicts(
+            "sink",
+            &SINK,
+            pairs().map(|(p, s)| (key(p, &[&s.name]), &s.station.verdict)),
+        )?;
         self.counter(
             "lineside_pipeline_captured_samples_total",
             "Samples taken into the pipeline's store.",
@@ -262,7 +380,7 @@ impl Sheet {
             "lineside_store_degraded",
             "1 while what is captured cannot be written to the disk and is held in memory.",
             &SINK[..2],
-            all.iter().map(|p| (key(p, &[]), f64::from(u8::from(p.trouble.is_some())))),
+            all.iter().map(|p| (key(p, &[]), flag(p.trouble.is_some()))),
         )?;
         self.gauge(
             "lineside_store_gaps",
@@ -321,7 +439,7 @@ impl Sheet {
             "lineside_sink_connected",
             "1 while a session is connected.",
             &SINK,
-            pairs().map(|(p, s)| (key(p, &[&s.name]), f64::from(u8::from(s.station.connected)))),
+            pairs().map(|(p, s)| (key(p, &[&s.name]), flag(s.station.connected))),
         )?;
         self.counter(
             "lineside_sink_sessions_total",
@@ -339,4 +457,8 @@ impl Sheet {
             }),
         )
     }
+}
+
+fn flag(is: bool) -> f64 {
+    f64::from(u8::from(is))
 }

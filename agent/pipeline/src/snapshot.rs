@@ -11,6 +11,7 @@ use lineside_crds::model::{Device, Pipeline};
 
 use crate::device::DeviceCounters;
 use crate::health::Verdict;
+use crate::own::OwnNumbers;
 use crate::sink::StationSnapshot;
 use crate::stream::{LastDrop, SinkNumbers, StoreNumbers, Trouble};
 use crate::transform::Numbers;
@@ -84,6 +85,8 @@ pub struct PipelineSnapshot {
     pub trouble: Option<Trouble>,
     /// When the store is full at the present rate; `None` when that is not foreseen.
     pub full_in: Option<Duration>,
+    /// How it gets the agent's own metrics; `None` when it does not take them.
+    pub own: Option<OwnNumbers>,
     /// Sinks by name.
     pub sinks: Vec<SinkSnapshot>,
 }

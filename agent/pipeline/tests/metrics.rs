@@ -17,6 +17,7 @@ use lineside_pipeline::device::DeviceCounters;
 use lineside_pipeline::engine::GivenUp;
 use lineside_pipeline::health::{Health, Verdict};
 use lineside_pipeline::metrics::{AgentNumbers, render};
+use lineside_pipeline::own::{Kind, OwnNumbers, ROWS};
 use lineside_pipeline::sink::StationSnapshot;
 use lineside_pipeline::snapshot::{DeviceSnapshot, PipelineSnapshot, SinkSnapshot};
 use lineside_pipeline::stream::{SinkNumbers, StoreNumbers};
@@ -37,6 +38,7 @@ metadata: {name: to-broker}
 spec:
   sources:
   - {name: all, devices: {}}
+  - {name: self, agentMetrics: {}}
   sinks:
   - {name: broker, mqtt: {url: 'mqtt://10.0.0.2:1883'}}
   store: {durability: Memory}
@@ -92,6 +94,7 @@ fn snapshot() -> Snapshot {
             store: StoreNumbers { limit: 16 << 20, ..StoreNumbers::default() },
             trouble: None,
             full_in: None,
+            own: Some(OwnNumbers::default()),
             sinks: vec![sink],
         }],
         given_up: GivenUp::ALL.iter().map(|why| (why.label(), 0)).collect(),
@@ -140,6 +143,13 @@ captured = delivered + buffered + dead-lettered + dropped (the sum of all reason
 ```
 
 Counters start at 0 with the process. A pipeline or sink that is removed takes its numbers with it.
+
+Metrics with a line *Point* are also told as samples to pipelines with a source `agentMetrics`, which serve an
+agent that nobody can scrape: [Watch agents and the operator](../how-to/watch.md). They are the points of a device that is
+called as the agent is, and they are made of the same snapshot as a scrape. Only what belongs to the namespace of
+the pipeline is told. A name of more than 128 characters ends in a hash instead of its rest. Of more than 1,000
+points those at the end of the list at the bottom of this page are left out, and
+`lineside_pipeline_agent_metrics_left_out` says how many.
 ";
 
 const GROUPS: [(&str, &str); 6] = [
@@ -151,7 +161,8 @@ const GROUPS: [(&str, &str); 6] = [
     ("lineside_sink_", "Sinks"),
 ];
 
-const OF_OBJECTS: [&str; 4] = ["namespace", "device", "pipeline", "sink"];
+/// Labels whose values are not listed: names of objects, and what every release changes.
+const OF_OBJECTS: [&str; 5] = ["namespace", "device", "pipeline", "sink", "version"];
 
 fn page(families: &BTreeMap<String, Metric>) -> String {
     let mut page = INTRODUCTION.to_owned();
@@ -173,17 +184,47 @@ fn page(families: &BTreeMap<String, Metric>) -> String {
             if !labels.is_empty() {
                 let _ = write!(page, "\nLabels: {}.\n", labels.join(", "));
             }
+            if let Some(row) = ROWS.iter().find(|row| row.metric == *name) {
+                let kind = match row.kind {
+                    Kind::Count => "u64",
+                    Kind::Number => "f64",
+                    Kind::Flag => "bool",
+                    Kind::Word(_) => "string",
+                };
+                let _ = write!(page, "\nPoint: `{}` ({kind}).\n", row.pattern());
+            }
         }
     }
     page.push_str(
         "\n## Process\n\nThe usual `process_*` metrics of Prometheus clients: CPU seconds, \
-         memory, open files, threads, start time.\n",
+         memory, open files, threads, start time. The points `process_cpu_seconds_total` (f64) and \
+         `process_resident_memory_bytes` (u64) are told as samples, too.\n\n\
+         ## Points in order of importance\n\n",
     );
+    for row in ROWS {
+        let _ = writeln!(page, "- `{}`", row.pattern());
+    }
     page
 }
 
 fn title_case(kind: &str) -> String {
     kind[..1].to_uppercase() + &kind[1..]
+}
+
+#[test]
+fn every_point_is_made_of_a_metric_that_there_is() {
+    let text = String::from_utf8(render(&snapshot(), &AgentNumbers::default()).unwrap()).unwrap();
+    let families = families(&text);
+    for row in ROWS {
+        let metric = families.get(row.metric).unwrap_or_else(|| panic!("no {}", row.metric));
+        let word = match row.kind {
+            Kind::Word(label) => Some(label),
+            Kind::Count | Kind::Number | Kind::Flag => None,
+        };
+        for label in row.labels.iter().chain(&word) {
+            assert!(metric.labels.contains_key(*label), "{} has no {label}", row.metric);
+        }
+    }
 }
 
 #[test]

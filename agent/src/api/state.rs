@@ -26,12 +26,12 @@ pub fn state(shown: &Shown) -> State {
         agent: Agent {
             name: shown.agent.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            uptime_seconds: shown.started.elapsed().as_secs_f64(),
+            uptime_seconds: shown.counts.started.elapsed().as_secs_f64(),
             config: Config {
                 dir: shown.config.display().to_string(),
-                applied: shown.config_applied.load(Ordering::Relaxed),
-                errors: shown.config_problems.load(Ordering::Relaxed),
-                rejected: shown.config_rejected.load(Ordering::Relaxed),
+                applied: shown.counts.config_applied.load(Ordering::Relaxed),
+                errors: shown.counts.config_problems.load(Ordering::Relaxed),
+                rejected: shown.counts.config_rejected.load(Ordering::Relaxed),
                 problems: shown_first(&problems).map(problem).collect(),
                 problems_left_out: problems.len().saturating_sub(MOST_PROBLEMS),
             },

@@ -37,6 +37,7 @@ impl Scene {
             },
             agent_uid: "u1".into(),
             agent: "lsa-a".into(),
+            counts: Arc::default(),
             store: None,
         });
         let mut book = Book::default();

@@ -189,6 +189,7 @@ pub fn narrow(verdict: &mut Verdict, manifest: &Manifest) {
     let namespace = manifest.agent.namespace.as_str();
     let ours = |key: &ObjectKey| *key.namespace == *namespace;
     let desired = &mut verdict.desired;
+    desired.draining = manifest.draining;
     desired.pipelines.retain(|p| ours(&p.key));
     let devices = std::mem::take(&mut desired.devices);
     for device in devices.into_iter().filter(|d| ours(&d.key)) {

@@ -8,9 +8,9 @@ pub mod watchdog;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use lineside_core::clock::Clock;
@@ -19,6 +19,7 @@ use lineside_core::secret::Secrets;
 use lineside_crds::yaml::Problem;
 use lineside_pipeline::clock::MachineClock;
 use lineside_pipeline::engine::View;
+use lineside_pipeline::metrics::AgentCounts;
 use lineside_pipeline::{Engine, Parts, Windows};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
@@ -77,16 +78,10 @@ pub struct Shown {
     pub drivers: Vec<Arc<dyn Driver>>,
     /// Problems of the configuration as it is on disk.
     pub problems: Mutex<Vec<Problem>>,
-    /// Configurations applied.
-    pub config_applied: AtomicU64,
-    /// Errors in the configuration on disk.
-    pub config_problems: AtomicU64,
-    /// Objects on disk that are not applied.
-    pub config_rejected: AtomicU64,
+    /// What it counts of itself.
+    pub counts: Arc<AgentCounts>,
     /// Whether a configuration was applied, so that work goes on.
     pub ready: AtomicBool,
-    /// Start of the process.
-    pub started: Instant,
     /// Whether the agent still turns.
     pub watchdog: Watchdog,
 }
@@ -112,6 +107,7 @@ impl Runner {
         up: impl FnOnce(Addresses, &Arc<Shown>),
     ) -> anyhow::Result<Exit> {
         let clock: Arc<dyn Clock> = Arc::new(MachineClock::default());
+        let counts = Arc::<AgentCounts>::default();
         let mut engine = Engine::new(Parts {
             clock: clock.clone(),
             secrets: Secrets::new(self.secrets),
@@ -120,6 +116,7 @@ impl Runner {
             agent_uid: self.state.uid.clone(),
             agent: self.name.as_str().into(),
             store: Some(self.state.dir.join("store")),
+            counts: counts.clone(),
         });
         let shown = Arc::new(Shown {
             agent: self.name.clone(),
@@ -129,11 +126,8 @@ impl Runner {
             windows: engine.windows(),
             drivers: registry::drivers(),
             problems: Mutex::default(),
-            config_applied: 0.into(),
-            config_problems: 0.into(),
-            config_rejected: 0.into(),
+            counts,
             ready: false.into(),
-            started: Instant::now(),
             watchdog: Watchdog::default(),
         });
         let (listener, address) = http::bind(self.http).await?;

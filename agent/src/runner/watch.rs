@@ -90,7 +90,7 @@ impl<'a> Watch<'a> {
         problems.push(problem);
         self.record(&problems, &shown.windows.journal);
         self.report(&problems);
-        shown.config_problems.store(errors(&problems), Ordering::Relaxed);
+        shown.counts.config_problems.store(errors(&problems), Ordering::Relaxed);
         *shown.problems.lock().unwrap_or_else(PoisonError::into_inner) = problems;
     }
 
@@ -110,9 +110,9 @@ impl<'a> Watch<'a> {
         let (devices, pipelines) = (verdict.desired.devices.len(), verdict.desired.pipelines.len());
         engine.apply(verdict.desired).await;
         *shown.problems.lock().unwrap_or_else(PoisonError::into_inner) = verdict.problems;
-        shown.config_applied.fetch_add(1, Ordering::Relaxed);
-        shown.config_problems.store(errors, Ordering::Relaxed);
-        shown.config_rejected.store(verdict.rejected as u64, Ordering::Relaxed);
+        shown.counts.config_applied.fetch_add(1, Ordering::Relaxed);
+        shown.counts.config_problems.store(errors, Ordering::Relaxed);
+        shown.counts.config_rejected.store(verdict.rejected as u64, Ordering::Relaxed);
         shown.ready.store(true, Ordering::Relaxed);
         tracing::info!(
             devices,

@@ -2,6 +2,7 @@
 
 mod memory;
 mod moving;
+mod reporting;
 mod run;
 mod running;
 mod vault;
@@ -24,11 +25,14 @@ use tokio::time::Instant;
 
 use crate::Windows;
 use crate::device::{self, Hub};
+use crate::metrics::AgentCounts;
+use crate::own::Subject;
 use crate::route::{Route, Selection, select};
 use crate::stream::Stream;
 
 pub use view::{GivenUp, View};
 
+use reporting::RunningReporter;
 use run::Run;
 use running::{Books, RunningPipeline};
 use vault::Vault;
@@ -54,6 +58,8 @@ pub struct Parts {
     /// Directory of the store that durable pipelines share; without one they hold their samples
     /// in memory and say so.
     pub store: Option<PathBuf>,
+    /// What the agent counts of itself, for pipelines that take it as samples.
+    pub counts: Arc<AgentCounts>,
 }
 
 /// What shall run.
@@ -69,6 +75,8 @@ pub struct Desired {
     /// How long what is removed may go on to deliver what it holds; `None` = what is in memory is
     /// given up at once, and what is on disk after an hour.
     pub linger: Option<Duration>,
+    /// The agent is to end: it tells nothing of itself any more, so that it can become empty.
+    pub draining: bool,
 }
 
 impl Desired {
@@ -82,6 +90,8 @@ pub struct Engine {
     parts: Parts,
     devices: BTreeMap<ObjectKey, RunningDevice>,
     pipelines: BTreeMap<ObjectKey, RunningPipeline>,
+    /// Those who tell the agent's metrics, by their pipelines.
+    reporters: BTreeMap<ObjectKey, RunningReporter>,
     /// Pipelines that were removed and still deliver what they hold, until then at the latest.
     leaving: BTreeMap<ObjectKey, (RunningPipeline, Instant)>,
     linger: Option<Duration>,
@@ -117,10 +127,22 @@ impl Engine {
             parts,
             devices: BTreeMap::new(),
             pipelines: BTreeMap::new(),
+            reporters: BTreeMap::new(),
             leaving: BTreeMap::new(),
             linger: None,
             view: Arc::default(),
             windows,
+        }
+    }
+
+    /// What is told of this agent, and by what means.
+    fn subject(&self) -> Subject {
+        Subject {
+            agent: self.parts.agent.clone(),
+            clock: self.parts.clock.clone(),
+            counts: self.parts.counts.clone(),
+            view: self.view.clone(),
+            windows: self.windows.clone(),
         }
     }
 
@@ -146,14 +168,19 @@ impl Engine {
         let pipelines: BTreeMap<_, _> =
             desired.pipelines.into_iter().map(|p| (p.key.clone(), p)).collect();
         self.stop_devices(&devices).await;
+        self.stop_reporters(&pipelines, desired.draining).await;
         self.close_routes(&pipelines);
         self.apply_pipelines(&pipelines).await;
+        let tellers = self.place_reporters(desired.draining);
         // Routes before sessions: the first sample of a new device finds its pipelines.
         let to_start = self.place_devices(devices);
         self.set_routes();
         self.pipelines.values().for_each(RunningPipeline::give_up_memories);
         for key in to_start {
             self.start_device(&key);
+        }
+        for key in tellers {
+            self.start_reporter(&key);
         }
         self.publish_view();
     }
@@ -168,18 +195,26 @@ impl Engine {
         for running in self.devices.values() {
             running.hub.close_routes(|pipeline| !goes_on(pipeline));
         }
+        for running in self.reporters.values() {
+            running.reporter.close_route(|pipeline| !goes_on(pipeline));
+        }
     }
 
     fn set_routes(&self) {
         self.set_routes_after(|| {});
     }
 
-    /// The same; `first` runs for each device between its last batch on the former routes and its
+    /// The same; `first` runs for each device (and for the agent's own metrics) between its last batch on the former routes and its
     /// first on the new ones.
     fn set_routes_after(&self, first: impl Fn()) {
         let routes: Vec<Route> = self.pipelines.values().map(|p| self.route(p)).collect();
         for running in self.devices.values() {
             running.hub.set_routes(&routes, &first);
+        }
+        for route in &routes {
+            if let Some(running) = self.reporters.get(&route.pipeline.key) {
+                running.reporter.set_route(route, &first);
+            }
         }
     }
 
@@ -199,7 +234,8 @@ impl Engine {
     /// for the next start, with what its transforms remember. Returns the samples given up.
     pub async fn shutdown(mut self, drain: Duration) -> u64 {
         let runs = self.devices.values_mut().filter_map(|d| d.run.take());
-        join_all(runs.map(Run::stop)).await;
+        let tellers = self.reporters.values_mut().filter_map(|r| r.run.take());
+        join_all(runs.chain(tellers).map(Run::stop)).await;
         // What waits in transforms waits on disk for the next start, or goes out.
         let mut memories = Vec::new();
         let mut perish = BTreeSet::new();
@@ -211,6 +247,9 @@ impl Engine {
         }
         for running in self.devices.values() {
             running.hub.close_routes(|pipeline| perish.contains(&pipeline.key));
+        }
+        for running in self.reporters.values() {
+            running.reporter.close_route(|pipeline| perish.contains(&pipeline.key));
         }
         let until = Instant::now() + drain;
         while self.perishable() > 0 && Instant::now() < until {
@@ -501,6 +540,10 @@ impl Engine {
             stream: p.stream.clone(),
             totals: p.totals.clone(),
             displaced: p.displaced.clone(),
+            own: match leaving {
+                true => None,
+                false => self.reporters.get(&p.pipeline.key).map(|r| r.reporter.counts().clone()),
+            },
             stations: p.stations(),
         });
         let mut pipelines: Vec<_> = pipelines.collect();

@@ -9,6 +9,7 @@ use lineside_store::{Ledger, Log};
 
 use crate::device::Hub;
 use crate::health::{Outlet, Sources, judge_leaving, judge_pipeline};
+use crate::own::OwnCounts;
 use crate::sink::Station;
 use crate::snapshot::{DeviceSnapshot, PipelineSnapshot, PointsSnapshot, SinkSnapshot, Snapshot};
 use crate::stream::{Stream, Trouble};
@@ -62,6 +63,8 @@ pub(super) struct PipelineView {
     pub(super) totals: Arc<Totals>,
     /// Why it is not on disk although it shall be.
     pub(super) displaced: Option<Trouble>,
+    /// How it gets the agent's own metrics; `None` when it does not.
+    pub(super) own: Option<Arc<OwnCounts>>,
     pub(super) stations: BTreeMap<Arc<str>, Arc<Station>>,
 }
 
@@ -138,7 +141,7 @@ impl PipelineView {
                 Some(SinkSnapshot { name, numbers, caught_up_in, station })
             })
             .collect();
-        let mut sources = Sources::default();
+        let mut sources = Sources { own: self.own.is_some(), ..Sources::default() };
         for device in self.devices.iter().filter_map(|i| devices.get(*i)) {
             sources.add(&device.verdict);
         }
@@ -161,6 +164,7 @@ impl PipelineView {
             pipeline: self.pipeline.clone(),
             trouble: trouble.cloned(),
             full_in: forecast.full_in,
+            own: self.own.as_ref().map(|own| own.numbers()),
             store,
             sinks,
         }

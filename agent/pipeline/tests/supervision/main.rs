@@ -9,6 +9,7 @@
 )]
 
 mod durable;
+mod own;
 
 use std::collections::BTreeMap;
 
@@ -129,8 +130,12 @@ impl Driver for Scripted {
 /// Device, time, quality, value, epoch.
 type Got = (String, UnixNanos, StatusCode, Value, u64);
 
+/// A batch of the agent's own metrics: points by name.
+type Told = BTreeMap<String, Value>;
+
 struct Collector {
     got: Arc<Mutex<Vec<Got>>>,
+    told: Arc<Mutex<Vec<Told>>>,
     refuse: Arc<AtomicBool>,
     stall: Arc<AtomicBool>,
 }
@@ -146,7 +151,7 @@ impl Sink for Collector {
 
     fn session(&self, mut context: SinkContext) -> BoxFuture<'static, Ended> {
         let (got, refuse) = (self.got.clone(), self.refuse.clone());
-        let stall = self.stall.clone();
+        let (stall, told) = (self.stall.clone(), self.told.clone());
         Box::pin(async move {
             context.state.connected("collector");
             loop {
@@ -167,6 +172,11 @@ impl Sink for Collector {
                     continue;
                 }
                 let device = record.batch.origin().device.name.to_string();
+                if device == "agent" {
+                    let name = |point| record.batch.origin().point(point).unwrap().to_string();
+                    let points = record.batch.iter().map(|s| (name(s.point), s.value.clone()));
+                    told.lock().unwrap().push(points.collect());
+                }
                 for s in record.batch.iter() {
                     let epoch = record.batch.epoch;
                     let sample = (device.clone(), s.time(), s.status, s.value.clone(), epoch);
@@ -180,6 +190,7 @@ impl Sink for Collector {
 
 thread_local! {
     static GOT: Arc<Mutex<Vec<Got>>> = Arc::default();
+    static TOLD: Arc<Mutex<Vec<Told>>> = Arc::default();
     static REFUSE: Arc<AtomicBool> = Arc::default();
     static STALL: Arc<AtomicBool> = Arc::default();
 }
@@ -187,6 +198,7 @@ thread_local! {
 fn collector(_: &SinkKind) -> Result<Arc<dyn Sink>, Fault> {
     Ok(Arc::new(Collector {
         got: GOT.with(Clone::clone),
+        told: TOLD.with(Clone::clone),
         refuse: REFUSE.with(Clone::clone),
         stall: STALL.with(Clone::clone),
     }))
@@ -215,6 +227,7 @@ impl Plant {
             make_sink: collector,
             agent_uid: "uid".into(),
             agent: "agent".into(),
+            counts: Arc::default(),
             store,
         });
         Self { driver, engine, linger: None }
@@ -345,6 +358,7 @@ async fn a_device_without_a_driver_says_so_and_harms_nobody() {
         make_sink: collector,
         agent_uid: "uid".into(),
         agent: "agent".into(),
+        counts: Arc::default(),
         store: None,
     });
     let desired = Desired { devices: vec![Arc::new(device("d"))], ..Desired::default() };
