@@ -214,15 +214,61 @@ fn gauge(count: usize) -> i64 {
 mod tests {
     use super::*;
 
-    #[test]
-    fn every_number_has_its_own_name_and_shows_in_the_text() {
+    /// With every metric in it.
+    fn filled() -> Metrics {
         let metrics = Metrics::new().unwrap();
         metrics.reconciled("Agent", Outcome::Done, Duration::from_millis(3));
         metrics.requested("PATCH", Some(200));
         metrics.requested("GET", None);
         metrics.queue((3, 1));
         metrics.leading(true);
+        metrics.listed("Pod");
+        metrics.watch_failed("Pod");
         metrics.cached("Pod", 7);
+        metrics.undecodable("Pipeline", 0);
+        metrics.repaired("ConfigMap");
+        metrics.wrote("Agent");
+        metrics.applied(Duration::from_secs(1));
+        metrics.event_dropped();
+        metrics
+    }
+
+    /// `docs/reference/operator-metrics.md`, of which alerts and dashboards are checked.
+    /// `UPDATE=1 cargo test -p lineside-operator metrics::` writes it.
+    #[test]
+    fn the_page_lists_every_metric_with_its_labels() {
+        let mut page = String::from(
+            "# Metrics of the operator\n\n<!-- Made by operator/src/metrics.rs; do not edit. -->\n\n\
+             The operator serves them at `/metrics` on port 8080 of its pods. Only the one that leads does \
+             anything, so\nmost numbers of the others stand still. Counters start at 0 with the process.\n",
+        );
+        for family in filled().registry.gather() {
+            if !family.name().starts_with("lineside_operator_") {
+                continue;
+            }
+            let kind = format!("{:?}", family.get_field_type());
+            let kind = kind[..1].to_owned() + &kind[1..].to_lowercase();
+            page += &format!("\n## {}\n\n{kind}. {}.\n", family.name(), family.help());
+            let labels = family.get_metric()[0].get_label().iter();
+            let labels: Vec<_> = labels.map(|label| format!("`{}`", label.name())).collect();
+            if !labels.is_empty() {
+                page += &format!("\nLabels: {}.\n", labels.join(", "));
+            }
+        }
+        page += "\n## Process\n\nThe usual `process_*` metrics of Prometheus clients.\n";
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference/operator-metrics.md");
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::write(path, &page).unwrap();
+        }
+        assert!(
+            std::fs::read_to_string(path).unwrap_or_default() == page,
+            "{path} is not up to date; run: UPDATE=1 cargo test -p lineside-operator metrics::"
+        );
+    }
+
+    #[test]
+    fn every_number_has_its_own_name_and_shows_in_the_text() {
+        let metrics = filled();
         let text = String::from_utf8(metrics.render().unwrap()).unwrap();
         for line in [
             "lineside_operator_reconciles_total{kind=\"Agent\",outcome=\"done\"} 1",
