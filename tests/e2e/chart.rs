@@ -20,7 +20,7 @@ use xtask::cache::Cache;
 /// Namespace of every rendering.
 const NAMESPACE: &str = "lineside-system";
 
-fn chart(name: &str) -> PathBuf {
+pub fn chart(name: &str) -> PathBuf {
     workspace().join("charts").join(name)
 }
 
@@ -51,7 +51,7 @@ fn template(dir: &TestDir, values: &Value, more: &[&str]) -> Result<String, Stri
 }
 
 /// The objects of a rendering.
-fn render(dir: &TestDir, values: &Value) -> Vec<Value> {
+pub fn render(dir: &TestDir, values: &Value) -> Vec<Value> {
     let text = template(dir, values, &[]).unwrap_or_else(|e| panic!("{values}: {e}"));
     let documents = text.split("\n---").filter(|part| part.contains("kind:")).count();
     let objects = yaml::values(&text);
@@ -60,7 +60,7 @@ fn render(dir: &TestDir, values: &Value) -> Vec<Value> {
 }
 
 /// Values that set everything to something that is not the default.
-fn everything() -> Value {
+pub fn everything() -> Value {
     json!({
         "watchNamespaces": ["plant", "line-2"],
         "imageRegistry": "registry.example:5000/mirror",
@@ -93,7 +93,13 @@ fn everything() -> Value {
             "whenUnsatisfiable": "ScheduleAnyway"
         }],
         "priorityClassName": "high",
-        "agentClusterRole": {"create": false}
+        "agentClusterRole": {"create": false},
+        "metrics": {
+            "labels": {"release": "monitoring"},
+            "podMonitor": {"enabled": true, "interval": "1m"},
+            "prometheusRule": {"enabled": true, "runbooks": "https://wiki.example/lineside"},
+            "dashboard": {"enabled": true}
+        }
     })
 }
 
@@ -102,7 +108,7 @@ fn matrix() -> Vec<Value> {
     vec![json!({}), json!({"watchNamespaces": ["plant", "line-2"]}), everything()]
 }
 
-fn kind(object: &Value) -> &str {
+pub fn kind(object: &Value) -> &str {
     object["kind"].as_str().unwrap()
 }
 
@@ -312,6 +318,12 @@ fn every_value_changes_what_is_rendered() {
     // What only shows beside another value stands with that.
     let beside = |path: &str| match path {
         "agentClusterRole.create" => json!({"watchNamespaces": ["plant"]}),
+        "metrics.labels" | "metrics.podMonitor.interval" => {
+            json!({"metrics": {"podMonitor": {"enabled": true}}})
+        }
+        "metrics.prometheusRule.runbooks" => {
+            json!({"metrics": {"prometheusRule": {"enabled": true}}})
+        }
         _ => json!({}),
     };
     let different = |path: &str| match path {
@@ -324,12 +336,8 @@ fn every_value_changes_what_is_rendered() {
         let path = if path.starts_with("resources.") { "resources".to_owned() } else { path };
         let mut with = beside(&path);
         let before = template(&dir, &with, &[]).unwrap();
-        let mut wrapped = different(&path);
-        for key in path.rsplit('.') {
-            wrapped = json!({key: wrapped});
-        }
-        let (key, value) = wrapped.as_object().unwrap().iter().next().unwrap();
-        with[key] = value.clone();
+        let place = path.split('.').fold(&mut with, |at, key| &mut at[key]);
+        *place = different(&path);
         let after = template(&dir, &with, &[]).unwrap();
         assert_ne!(before, after, "{path} has no effect");
     }
@@ -390,6 +398,9 @@ fn the_schema_refuses_what_is_misspelt_or_out_of_bounds_and_names_it() {
         (json!({"tolerations": [{"effects": "NoSchedule"}]}), "effects"),
         (json!({"affinity": {"nodeAffinities": {}}}), "nodeAffinities"),
         (json!({"topologySpreadConstraints": [{"maxSkew": 1}]}), "topologySpreadConstraints"),
+        (json!({"metrics": {"serviceMonitor": {}}}), "serviceMonitor"),
+        (json!({"metrics": {"podMonitor": {"interval": "often"}}}), "interval"),
+        (json!({"metrics": {"prometheusRule": {"runbooks": "wiki"}}}), "runbooks"),
         // Two releases that serve everything would fight.
         (json!({"agentClusterRole": {"create": false}}), "watchNamespaces"),
     ];

@@ -8,6 +8,7 @@
     reason = "all of it is test code, also the functions the tests share"
 )]
 
+mod alerts;
 mod backlog;
 mod bad;
 mod chart;

@@ -32,7 +32,7 @@ const PEERS: [(&str, &str); 10] = [
 const MAVEN_COPY: &str = "org.apache.maven.plugins:maven-dependency-plugin:2.8:copy";
 
 /// What the tests need besides.
-const TESTS: [(&str, &str); 8] = [
+const TESTS: [(&str, &str); 9] = [
     ("chromium", "chromium"),
     ("chromium-driver", "chromedriver"),
     // The language of Argo CD's health checks.
@@ -44,6 +44,8 @@ const TESTS: [(&str, &str); 8] = [
     ("util-linux", "unshare"),
     // The repository that Flux reads.
     ("git", "git"),
+    // Judges the alerts of the chart.
+    ("prometheus", "promtool"),
 ];
 
 /// What the lab and the images need.

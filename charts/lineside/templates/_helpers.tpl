@@ -28,6 +28,11 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- merge $own .Values.commonLabels | toYaml -}}
 {{- end -}}
 
+{{/* Labels of what Prometheus' own operator reads, with those by which it is told to select. */}}
+{{- define "lineside.monitoringLabels" -}}
+{{- merge (include "lineside.labels" . | fromYaml) .Values.metrics.labels | toYaml -}}
+{{- end -}}
+
 {{/* Labels of a pod. Call with (list $ NAME), NAME being its app.kubernetes.io/name. */}}
 {{- define "lineside.podLabels" -}}
 {{- $root := index . 0 -}}
