@@ -15,6 +15,7 @@ mod chart;
 mod cluster;
 mod corpus;
 mod first;
+mod fleet;
 mod inside;
 mod lab;
 mod line;

@@ -14,6 +14,7 @@ mod demo;
 mod disk;
 mod docs;
 mod faults;
+mod fleet;
 mod graph;
 mod iotdb;
 mod kills;
