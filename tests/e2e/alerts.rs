@@ -1,7 +1,7 @@
 //! Alerts and dashboard of the chart, without a cluster: judged by Prometheus' own tool, and held
 //! against the metrics that our programs export and the runbooks that the docs have.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
 
@@ -60,19 +60,61 @@ fn metrics_of(query: &str) -> BTreeSet<&str> {
     words.filter(|word| word.starts_with("lineside_") || word.starts_with("process_")).collect()
 }
 
+/// Labels with their values, where those are a closed set.
+type Labels = BTreeMap<String, BTreeSet<String>>;
+
 /// What the programs export, by the pages that their own tests write.
-fn exported() -> BTreeSet<String> {
-    let mut all = BTreeSet::new();
+fn exported() -> BTreeMap<String, Labels> {
+    let mut all: BTreeMap<String, Labels> = BTreeMap::new();
     for page in ["metrics", "operator-metrics"] {
         let path = workspace().join(format!("docs/reference/{page}.md"));
         let page = std::fs::read_to_string(path).unwrap();
-        let headings =
-            page.lines().filter_map(|line| line.trim_start_matches('#').strip_prefix(' '));
-        all.extend(headings.filter(|h| h.starts_with("lineside_")).map(str::to_owned));
+        let mut metric = None;
+        for line in page.lines() {
+            if let Some(heading) = line.trim_start_matches('#').strip_prefix(' ') {
+                metric = Some(heading).filter(|heading| heading.starts_with("lineside_"));
+                all.extend(metric.map(|name| (name.to_owned(), Labels::new())));
+            } else if let (Some(name), Some(list)) = (metric, line.strip_prefix("Labels: ")) {
+                all.insert(name.to_owned(), labels(list));
+            }
+        }
     }
     assert!(all.len() > 50, "{all:?}");
     // Of every client of Prometheus.
-    all.extend(["process_cpu_seconds_total", "process_resident_memory_bytes"].map(str::to_owned));
+    for name in ["process_cpu_seconds_total", "process_resident_memory_bytes"] {
+        all.insert(name.to_owned(), Labels::new());
+    }
+    all
+}
+
+/// The labels of ``Labels: `a`, `b` (`X`, `Y`).``
+fn labels(list: &str) -> Labels {
+    let (mut found, mut label, mut within) = (Labels::new(), String::new(), false);
+    for (i, part) in list.split('`').enumerate() {
+        if i % 2 == 0 {
+            within = part.contains('(') || (within && !part.contains(')'));
+        } else if within {
+            found.entry(label.clone()).or_default().insert(part.to_owned());
+        } else {
+            label = part.to_owned();
+            found.entry(label.clone()).or_default();
+        }
+    }
+    found
+}
+
+/// What a query selects by: metric, label, operator and value.
+fn selected(query: &str) -> Vec<(&str, &str, &str, &str)> {
+    let mut all = Vec::new();
+    for (at, _) in query.match_indices('{') {
+        let metric = query[..at].rsplit(|c: char| !c.is_ascii_alphanumeric() && c != '_').next();
+        let inside = query[at + 1..].split_once('}').unwrap().0;
+        for matcher in inside.split(',') {
+            let (name, rest) = matcher.split_at(matcher.find(['=', '!']).unwrap());
+            let (operator, value) = rest.split_at(rest.find('"').unwrap());
+            all.push((metric.unwrap(), name, operator, value.trim_matches('"')));
+        }
+    }
     all
 }
 
@@ -188,11 +230,30 @@ fn every_metric_of_alerts_and_dashboard_is_one_that_a_program_exports() {
         assert!(!metrics.is_empty(), "{place}: {query}");
         for metric in metrics {
             checked.insert(metric.to_owned());
-            if !exported.contains(metric) {
+            if !exported.contains_key(metric) {
                 wrong.push(format!("{place}: {metric}"));
             }
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
     assert!(checked.len() > 15, "{checked:?}");
+}
+
+#[test]
+fn every_label_that_a_query_selects_by_is_one_of_its_metric_and_has_that_value() {
+    let exported = exported();
+    let alerts = rules().into_iter();
+    let alerts = alerts.map(|r| (text(&r, "alert").to_owned(), text(&r, "expr").to_owned()));
+    let mut closed = 0;
+    for (place, query) in alerts.chain(queries()) {
+        for (metric, label, operator, value) in selected(&query) {
+            let values = exported[metric].get(label);
+            let values = values.unwrap_or_else(|| panic!("{place}: {metric} has no {label}"));
+            if !values.is_empty() && ["=", "!="].contains(&operator) {
+                assert!(values.contains(value), "{place}: {label} is never {value}: {values:?}");
+                closed += 1;
+            }
+        }
+    }
+    assert!(closed >= 5, "only {closed} values are of a closed set");
 }
