@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lineside_core::{StatusCode, Value};
-use lineside_crds::model::{Mode, Pipeline};
+use lineside_crds::model::{Mode, ObjectKey, Pipeline};
 use lineside_crds::yaml::{Object, load_text};
 use lineside_pipeline::Desired;
 use lineside_pipeline::health::Health;
@@ -195,4 +195,34 @@ async fn of_too_many_points_a_device_has_no_more_than_any_other_and_the_rest_is_
     let left_out = seen(&plant, "p").own.unwrap().left_out;
     assert!(left_out > 1000, "{left_out}");
     assert_eq!(last["pipeline_agent_metrics_left_out/p"], Value::U64(left_out as u64));
+}
+
+#[tokio::test]
+async fn telling_goes_on_while_its_pipeline_moves_between_disk_and_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut plant = Plant::with_store(&[], Some(dir.path().join("store")));
+    let often = "{name: self, agentMetrics: {intervalMillis: 1000}}";
+    let mut all = Vec::new();
+    for durability in ["Durable", "Memory", "Durable"] {
+        let store = format!("  store: {{durability: {durability}}}\n");
+        run(&mut plant, &[], &[pipeline("p", often, &store)], false).await;
+        let begun = Instant::now();
+        let until = all.len() + 3;
+        let is_there = |plant: &Plant| {
+            let log = plant.engine.view().log(&ObjectKey::new("default", "p")).unwrap();
+            log.is_some() == (durability == "Durable")
+        };
+        while all.len() < until || !is_there(&plant) {
+            assert!(begun.elapsed() < Duration::from_secs(30), "nothing more with {durability}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            plant.engine.tidy().await;
+            all.extend(told());
+        }
+    }
+    let uptime = |told: &Told| match told["agent_uptime_seconds"] {
+        Value::F64(seconds) => seconds,
+        ref other => panic!("{other:?}"),
+    };
+    assert!(all.is_sorted_by(|a, b| uptime(a) < uptime(b)), "in order, and none twice");
+    assert_eq!(seen(&plant, "p").own, Some(OwnNumbers::default()), "no time was left out");
 }
