@@ -70,6 +70,7 @@ pub const ROWS: &[Row] = &[
     row("lineside_pipeline_captured_samples_total", PIPELINE, Kind::Count),
     row("lineside_sink_captured_samples_total", SINK, Kind::Count),
     row("lineside_sink_delivered_samples_total", SINK, Kind::Count),
+    row("lineside_sink_unconfirmed_samples", SINK, Kind::Count),
     row("lineside_sink_buffered_samples", SINK, Kind::Count),
     row("lineside_sink_dead_lettered_samples", SINK, Kind::Count),
     row("lineside_sink_dropped_samples_total", REASON, Kind::Count),
