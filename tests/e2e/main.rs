@@ -26,4 +26,5 @@ mod rights;
 mod secrets;
 mod shared;
 mod sinks;
+mod tsdb;
 mod uninstall;

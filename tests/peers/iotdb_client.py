@@ -6,6 +6,8 @@ what it reads back. Takes one JSON request a line on standard input, answers wit
   {"op": "run",    "port": 6667, "table": false, "sql": [...]}      {}
   {"op": "query",  "port": 6667, "table": false, "sql": "..."}      {"rows": [[...]]}
 
+The server is at 127.0.0.1, or at the address that is the script's argument.
+
 A tablet is {"target", "names", "types", "categories", "times", "rows"}. Cells are null or text:
 integers in decimal, floats as the hexadecimal digits of their bits, BLOB as hexadecimal digits,
 DATE as YYYY-MM-DD, BOOLEAN as true or false; so nothing is lost on the way. Rows of an answer begin
@@ -84,6 +86,7 @@ def frame(spec, session, table):
 
 
 SESSIONS = {}
+HOST = sys.argv[1] if len(sys.argv) > 1 else "127.0.0.1"
 
 
 def session(request):
@@ -92,11 +95,11 @@ def session(request):
         port, table, password = key
         if table:
             config = TableSessionConfig(
-                node_urls=["127.0.0.1:%d" % port], username="root", password=password
+                node_urls=["%s:%d" % (HOST, port)], username="root", password=password
             )
             SESSIONS[key] = TableSession(config)
         else:
-            SESSIONS[key] = Session("127.0.0.1", port, "root", password)
+            SESSIONS[key] = Session(HOST, port, "root", password)
             SESSIONS[key].open(False)
     return SESSIONS[key]
 

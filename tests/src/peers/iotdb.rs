@@ -29,6 +29,8 @@ pub struct Iotdb {
     pub config: Server,
     /// The DataNode, which serves clients.
     pub data: Server,
+    /// Where it listens.
+    pub address: IpAddr,
     /// The port for clients, the same after a restart.
     pub port: u16,
     config_port: u16,
@@ -57,13 +59,33 @@ impl Iotdb {
         extra: &[&str],
         words: &[String],
     ) -> Result<Self> {
+        let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        Self::start_with(dir, name, release, address, extra, words)
+    }
+
+    /// The same at another address of this machine.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_at(dir: &TestDir, name: &str, release: Release, address: IpAddr) -> Result<Self> {
+        Self::start_with(dir, name, release, address, &[], &[])
+    }
+
+    fn start_with(
+        dir: &TestDir,
+        name: &str,
+        release: Release,
+        address: IpAddr,
+        extra: &[&str],
+        words: &[String],
+    ) -> Result<Self> {
         let rpc = ports::free()?;
         let config = [ports::free()?, ports::free()?];
         let data = [ports::free()?, ports::free()?, ports::free()?, ports::free()?];
         let instance = Instance {
             release,
             dir: dir.join(name),
-            address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            address,
             ports: Ports { rpc, config, data },
             heap: SMALL_HEAP,
             extra: extra.iter().map(|line| (*line).to_owned()).collect(),
@@ -73,12 +95,12 @@ impl Iotdb {
         let [config_port, _] = config;
         let log = format!("{name}-config");
         let mut config = Server::start(dir, &log, &java, instance.config_node(&cache))?;
-        config.wait_port(config_port, START)?;
+        config.wait_address((address, config_port).into(), START)?;
         let words = words.iter().map(OsString::from);
         let mut line = words.chain([java.into_os_string()]).chain(instance.data_node(&cache));
         let program = line.next().context("a program")?;
         let data = Server::start(dir, name, Path::new(&program), line)?;
-        let mut iotdb = Self { config, data, port: rpc, config_port, starts: 1 };
+        let mut iotdb = Self { config, data, address, port: rpc, config_port, starts: 1 };
         iotdb.wait()?;
         Ok(iotdb)
     }
@@ -90,7 +112,7 @@ impl Iotdb {
     pub fn restart(&mut self) -> Result<()> {
         if !self.config.is_running()? {
             self.config.spawn()?;
-            self.config.wait_port(self.config_port, START)?;
+            self.config.wait_address((self.address, self.config_port).into(), START)?;
         }
         if !self.data.is_running()? {
             self.starts += 1;
@@ -124,6 +146,8 @@ impl Iotdb {
             (log.matches(READY).count() >= starts).then_some(())
         };
         self.data.wait_ready(READY, START, ready)?;
-        self.data.wait_port(self.port, LISTEN).context("the port for clients")
+        self.data
+            .wait_address((self.address, self.port).into(), LISTEN)
+            .context("the port for clients")
     }
 }

@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{IpAddr, Ipv4Addr};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
@@ -28,11 +29,20 @@ impl IotdbClient {
     /// # Errors
     /// The Python environment is missing.
     pub fn start(dir: &TestDir, name: &str) -> Result<Self> {
+        Self::start_for(dir, name, IpAddr::V4(Ipv4Addr::LOCALHOST))
+    }
+
+    /// The same for servers at another address.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_for(dir: &TestDir, name: &str, host: IpAddr) -> Result<Self> {
         let log = File::create(dir.join(&format!("{name}.log")))?;
         let mut child = Command::new("setpriv")
             .args(["--pdeathsig", "KILL", "--"])
             .arg(tools::python()?)
             .arg(tools::python_peer("iotdb_client.py"))
+            .arg(host.to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(log)
