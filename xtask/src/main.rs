@@ -102,6 +102,7 @@ Examples:
   cargo xtask soak --seconds 600 modbus_wire
   cargo xtask soak cluster
   cargo xtask soak kills --number 200
+  cargo xtask soak iotdb --rounds 100
   cargo xtask soak power --cycles 20"
     )]
     Soak {
@@ -146,6 +147,15 @@ enum Soaked {
         /// How often.
         #[arg(long, default_value_t = 1000)]
         number: u32,
+    },
+    /// Kill, end and stop agent, broker and IoTDB; LINESIDE_SEED=N repeats a run that it printed.
+    ///
+    /// With IoTDB as it is by default it takes eleven minutes longer than the rounds, until what it
+    /// acknowledged last is safe.
+    Iotdb {
+        /// How often.
+        #[arg(long, default_value_t = 500)]
+        rounds: u32,
     },
     /// Start the agent on a large backlog.
     Backlog {
@@ -233,6 +243,9 @@ fn run(command: &Command) -> Result<()> {
         }
         Command::Soak { other: Some(Soaked::Backlog { mebibytes }), .. } => {
             soak::Trial::backlog(*mebibytes).run(&context)
+        }
+        Command::Soak { other: Some(Soaked::Iotdb { rounds }), .. } => {
+            soak::Trial::iotdb(*rounds).run(&context)
         }
         Command::Soak { other: Some(Soaked::Power { cycles, profile }), .. } => {
             power::run(&context, *cycles, *profile)
