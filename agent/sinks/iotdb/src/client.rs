@@ -1,6 +1,7 @@
 //! A connection to one server, one request at a time: opening a session, statements, queries.
 //! Insertions of a sink go through its session, which takes the connection over.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -13,7 +14,7 @@ use tokio::time::timeout;
 
 use crate::verdict::{Verdict, judge, said};
 use crate::wire::{
-    self, Executed, Login, Malformed, Properties, ResultColumn, Rows, Status, Tablet,
+    self, Executed, Login, Malformed, Properties, ResultColumn, Rows, Shape, Status, Tablet,
     thrift::Reader,
 };
 
@@ -145,50 +146,106 @@ impl Client {
     /// # Errors
     /// The server refuses it, the connection fails, or there are more rows than `most`.
     pub async fn query(&mut self, sql: &str, most: usize) -> Result<Rows, Fault> {
+        let pages = self.start(sql, ROWS_AT_ONCE).await?;
+        self.all(pages, most).await
+    }
+
+    async fn all(&mut self, mut pages: Pages, most: usize) -> Result<Rows, Fault> {
+        let mut rows = pages.shape.empty().map_err(|e| self.malformed("the result set", e))?;
+        while let Some(next) = self.next_page(&mut pages).await? {
+            rows.append(next).map_err(|e| self.malformed("a block", e))?;
+            if rows.len() > most {
+                let (sql, endpoint) = (&pages.sql, &self.endpoint);
+                let text = format!("run {sql:?} at {endpoint}: more than {most} rows");
+                return Err(Fault::new(FaultClass::Overload, Code::SinkProtocol, text));
+            }
+        }
+        self.finish(pages).await?;
+        Ok(rows)
+    }
+
+    /// The same for a query that may be refused.
+    ///
+    /// # Errors
+    /// The connection fails, or there are more rows than `most`.
+    pub async fn try_query(
+        &mut self,
+        sql: &str,
+        most: usize,
+    ) -> Result<Result<Rows, Status>, Fault> {
+        match self.try_start(sql, ROWS_AT_ONCE).await? {
+            Ok(pages) => self.all(pages, most).await.map(Ok),
+            Err(status) => Ok(Err(status)),
+        }
+    }
+
+    /// The fault of a query that was refused.
+    pub fn refused(&self, sql: &str, status: &Status) -> Fault {
+        let what = format!("run {sql:?}");
+        let other = || Fault::new(FaultClass::Peer, Code::SinkInternal, what.clone());
+        self.accepted(&what, status).err().unwrap_or_else(other)
+    }
+
+    /// Starts a query whose rows come in pages of about `at_once`.
+    ///
+    /// # Errors
+    /// The server refuses it, or the connection fails.
+    pub async fn start(&mut self, sql: &str, at_once: i32) -> Result<Pages, Fault> {
+        self.try_start(sql, at_once).await?.map_err(|status| self.refused(sql, &status))
+    }
+
+    async fn try_start(&mut self, sql: &str, at_once: i32) -> Result<Result<Pages, Status>, Fault> {
         let (session, statement) = (self.session, self.statement().await?);
         let executed = self
             .within(
                 "executeQueryStatementV2",
-                |out, sequence| {
-                    wire::query(out, sequence, session, statement, sql, ROWS_AT_ONCE);
-                },
+                |out, sequence| wire::query(out, sequence, session, statement, sql, at_once),
                 wire::executed,
             )
             .await?;
-        self.accepted(&format!("run {sql:?}"), &executed.status)?;
-        self.rows(sql, most, executed).await
+        let Executed { status, query, shape, blocks, more } = executed;
+        if judge(&status) != Verdict::Accepted {
+            return Ok(Err(status));
+        }
+        let (sql, ids) = (sql.to_owned(), (session, statement, query.unwrap_or_default()));
+        Ok(Ok(Pages { sql, ids, shape, blocks: blocks.into(), more, at_once }))
     }
 
-    async fn rows(&mut self, sql: &str, most: usize, executed: Executed) -> Result<Rows, Fault> {
-        let Executed { query, shape, mut blocks, mut more, .. } = executed;
-        let mut rows = shape.empty().map_err(|e| self.malformed("the result set", e))?;
-        let ids = (self.session, self.statement().await?, query.unwrap_or_default());
+    /// The next rows; `None` after the last ones.
+    ///
+    /// # Errors
+    /// The server fails, or the connection.
+    pub async fn next_page(&mut self, pages: &mut Pages) -> Result<Option<Rows>, Fault> {
         loop {
-            for block in &blocks {
-                let next = shape.read(block).map_err(|e| self.malformed("a block", e))?;
-                rows.append(next).map_err(|e| self.malformed("a block", e))?;
+            if let Some(block) = pages.blocks.pop_front() {
+                let rows = pages.shape.read(&block);
+                return rows.map(Some).map_err(|e| self.malformed("a block", e));
             }
-            if rows.len() > most {
-                let text = format!("run {sql:?} at {}: more than {most} rows", self.endpoint);
-                return Err(Fault::new(FaultClass::Overload, Code::SinkProtocol, text));
+            if !pages.more {
+                return Ok(None);
             }
-            if !more {
-                break;
-            }
+            let Pages { sql, ids, at_once, .. } = &*pages;
             let fetched = self
                 .within(
                     "fetchResultsV2",
-                    |out, sequence| wire::fetch(out, sequence, ids, sql, ROWS_AT_ONCE),
+                    |out, sequence| wire::fetch(out, sequence, *ids, sql, *at_once),
                     wire::fetched,
                 )
                 .await?;
             self.accepted(&format!("fetch rows of {sql:?}"), &fetched.status)?;
-            (blocks, more) = (fetched.blocks, fetched.more);
+            (pages.blocks, pages.more) = (fetched.blocks.into(), fetched.more);
         }
+    }
+
+    /// Tells the server that no more rows are wanted.
+    ///
+    /// # Errors
+    /// The server fails, or the connection.
+    pub async fn finish(&mut self, pages: Pages) -> Result<(), Fault> {
+        let ids = pages.ids;
         let close = |out: &mut BytesMut, sequence| wire::close_operation(out, sequence, ids);
         let closed = self.within("closeOperation", close, wire::status).await?;
-        self.accepted("end a query", &closed)?;
-        Ok(rows)
+        self.accepted("end a query", &closed)
     }
 
     /// Inserts one tablet; what the server says of it.
@@ -282,6 +339,18 @@ impl Client {
     fn accepted(&self, what: &str, status: &Status) -> Result<(), Fault> {
         accepted(&self.endpoint, what, status)
     }
+}
+
+/// A query that is under way: at most one page of its rows is here at a time.
+#[derive(Debug)]
+pub struct Pages {
+    sql: String,
+    /// Numbers of session, statement and query.
+    ids: (i64, i64, i64),
+    shape: Shape,
+    blocks: VecDeque<Vec<u8>>,
+    more: bool,
+    at_once: i32,
 }
 
 /// A fault unless the server did what it was asked for.

@@ -15,6 +15,7 @@
 pub mod client;
 mod name;
 pub mod pack;
+pub mod query;
 mod session;
 mod verdict;
 pub mod wire;

@@ -34,6 +34,19 @@ pub fn path<'a>(prefix: &str, names: impl IntoIterator<Item = &'a str>) -> Strin
     path
 }
 
+/// The name in a node of a path, as statements and answers have it.
+pub fn unquoted(node: &str) -> Cow<'_, str> {
+    match node.strip_prefix('`').and_then(|rest| rest.strip_suffix('`')) {
+        Some(inside) => Cow::Owned(inside.replace("``", "`")),
+        None => Cow::Borrowed(node),
+    }
+}
+
+/// A text inside a statement of the table model.
+pub fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
 /// A name inside a statement of the table model.
 pub fn identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
@@ -60,6 +73,7 @@ mod tests {
             ("", "``"),
         ] {
             assert_eq!(node(name), quoted);
+            assert_eq!(unquoted(quoted), name);
         }
     }
 

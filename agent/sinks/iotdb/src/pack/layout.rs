@@ -29,6 +29,29 @@ impl Precision {
         })
     }
 
+    /// Nanoseconds of one tick.
+    pub fn nanos(self) -> i64 {
+        match self {
+            Self::Millis => 1_000_000,
+            Self::Micros => 1_000,
+            Self::Nanos => 1,
+        }
+    }
+
+    /// The unit in statements.
+    pub fn unit(self) -> &'static str {
+        match self {
+            Self::Millis => "ms",
+            Self::Micros => "us",
+            Self::Nanos => "ns",
+        }
+    }
+
+    /// The time at the beginning of a tick; the nearest one where 64 bits of nanoseconds end.
+    pub fn time(self, tick: i64) -> UnixNanos {
+        tick.saturating_mul(self.nanos())
+    }
+
     /// A time in this unit, rounded down.
     pub fn tick(self, time: UnixNanos) -> i64 {
         match self {
@@ -79,7 +102,11 @@ impl Layout {
 
     /// The device or table of an origin.
     pub fn target(&self, origin: &Origin) -> Arc<str> {
-        let (namespace, device) = (&*origin.device.namespace, origin.device_name());
+        self.target_of(&origin.device.namespace, origin.device_name())
+    }
+
+    /// The same by names.
+    pub fn target_of(&self, namespace: &str, device: &str) -> Arc<str> {
         match &self.model {
             IotdbModel::Tree { prefix } => name::path(prefix, [namespace, device]).into(),
             IotdbModel::Table { table, .. } => {

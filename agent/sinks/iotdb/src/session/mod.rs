@@ -15,7 +15,7 @@
 //! the next one of a connection when it has answered the one before.
 
 mod books;
-mod connect;
+pub(crate) mod connect;
 mod cut;
 
 use std::collections::VecDeque;
@@ -54,10 +54,18 @@ pub(crate) async fn run(
     context: SinkContext,
 ) -> Ended {
     let SinkContext { identity, secrets, mut feed, state, cancel, .. } = context;
+    let dial = connect::Dial {
+        settings: &settings,
+        deadline: deadlines.connect,
+        pipeline: &identity.pipeline,
+        secrets: &secrets,
+        credentials: None,
+        to_write: true,
+    };
     let connected = tokio::select! {
         biased;
         () = cancel.cancelled() => return Ended::Cancelled,
-        connected = connect::connect(&settings, deadlines, &identity, &secrets, &first) => connected,
+        connected = dial.connect(&first) => connected,
     };
     let connect::Connection { client, layout, node } = match connected {
         Ok(connection) => connection,
