@@ -21,14 +21,16 @@ pub fn run(data: &[u8]) {
         assert!(!frame.is_empty() && frame.len() <= LONGEST_FRAME);
         read(frame, METHODS[usize::from(method) % METHODS.len()]);
     }
-    let shape = Shape {
-        names: ["a", "b", "c"].map(str::to_owned).to_vec(),
-        types: ["INT32", "TEXT", "BOOLEAN"].map(str::to_owned).to_vec(),
-        ..Shape::default()
-    };
-    if let Ok(rows) = shape.read(server) {
-        assert_eq!(rows.columns.len(), 3);
-        assert!(rows.columns.iter().all(|column| column.values.len() == rows.times.len()));
+    for types in [&["INT32", "TEXT", "BOOLEAN"][..], &["FLOAT", "DOUBLE", "INT64", "BLOB", "DATE"]] {
+        let shape = Shape {
+            names: (0..types.len()).map(|i| format!("c{i}")).collect(),
+            types: types.iter().map(|of| (*of).to_owned()).collect(),
+            ..Shape::default()
+        };
+        if let Ok(rows) = shape.read(server) {
+            assert_eq!(rows.columns.len(), types.len());
+            assert!(rows.columns.iter().all(|column| column.values.len() == rows.times.len()));
+        }
     }
 }
 

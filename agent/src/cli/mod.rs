@@ -12,6 +12,8 @@ mod local;
 mod man;
 mod overview;
 pub mod plugin;
+#[cfg(feature = "sink-iotdb")]
+mod query;
 mod read;
 mod status;
 mod store;
@@ -65,6 +67,9 @@ enum Command {
     Dlq(dlq::Args),
     /// Look at the files of a store, for support
     Store(store::Args),
+    /// Read back what a pipeline wrote into IoTDB: last values, samples, numbers over time
+    #[cfg(feature = "sink-iotdb")]
+    Query(query::Args),
     /// Watch devices, rates, deliveries and drops of the running agent
     Top(top::Args),
     /// Look at values as they flow: raw bytes, decoded sample, delivery side by side
@@ -121,6 +126,8 @@ impl Cli {
             Command::Lag(args) => lag::run(&args),
             Command::Dlq(args) => dlq::run(&args),
             Command::Store(args) => store::run(&args),
+            #[cfg(feature = "sink-iotdb")]
+            Command::Query(args) => query::run(&args),
             Command::Top(args) => top::run(&args),
             Command::Tap(args) => tap::run(&args),
             Command::Check(args) => check::run(&args),
