@@ -32,6 +32,8 @@ pub enum Verdict {
 pub struct Refused {
     /// How far it reaches.
     pub reach: Reach,
+    /// The reason may be that the server has no such column and makes none by itself.
+    pub missing: bool,
     /// `RecordRejected` or `RecordTooLarge`.
     pub code: Code,
     /// What the server said.
@@ -84,7 +86,10 @@ fn judge_code(status: &Status) -> Verdict {
     let failed = |class, code| Verdict::Failed { class, code, message: message.clone() };
     let refused = |reach, code| {
         let message = message.clone();
-        Verdict::Refused(Refused { reach, code, message })
+        // DATABASE_NOT_EXIST, METADATA_ERROR (of which a missing series is one), PATH_NOT_EXIST,
+        // TABLE_NOT_EXISTS, COLUMN_NOT_EXISTS
+        let missing = matches!(status.code, 500 | 507 | 508 | 550 | 616);
+        Verdict::Refused(Refused { reach, missing, code, message })
     };
     match status.code {
         // Credentials and rights: 800 INIT_AUTH_ERROR to 822 USER_LOGIN_LOCKED.
@@ -95,11 +100,11 @@ fn judge_code(status: &Status) -> Verdict {
         611 => failed(FaultClass::Overload, Code::SinkDiskFull),
         // SCHEMA_QUOTA_EXCEEDED, and 1700 SPACE_QUOTA_EXCEEDED to 1708.
         526 | 1700..=1799 => failed(FaultClass::Overload, Code::SinkQuota),
-        // ILLEGAL_PARAMETER; what the schema does not allow: 501 to 560 but 526 (above), 521 to
+        // ILLEGAL_PARAMETER; what the schema does not allow: 500 to 560 but 526 (above), 521 to
         // 523 (files of the server's schema) and 535, 536 (leases); 614 to 617: type, category,
         // existence and name of a column; 609 ALIGNED_TIMESERIES_ERROR; statements that are none.
         303
-        | 501..=520
+        | 500..=520
         | 522
         | 524
         | 525

@@ -17,6 +17,7 @@ mod layout;
 mod order;
 mod refusals;
 mod rows;
+mod schema;
 
 pub use draft::{Call, Draft, Share};
 pub use layout::{Layout, Precision};
@@ -32,6 +33,7 @@ use lineside_core::sink::Record;
 
 use cells::{Names, type_of};
 use order::{Newest, Ordered};
+use schema::Tried;
 
 use crate::verdict::{Reach, Refused};
 
@@ -55,6 +57,8 @@ pub struct Packer {
     pub refusals: Refusals,
     /// Number of the present draft.
     draft: u64,
+    /// Schemas that were tried to make.
+    tried: Tried,
 }
 
 /// One origin with what the session knows of it.
@@ -74,7 +78,8 @@ struct Known {
 impl Packer {
     /// A packer for the names, the unit and the types of one server.
     pub fn new(layout: Layout) -> Self {
-        Self { layout, origins: HashMap::new(), refusals: Refusals::default(), draft: 0 }
+        let (refusals, tried) = (Refusals::default(), Tried::default());
+        Self { layout, origins: HashMap::new(), refusals, draft: 0, tried }
     }
 
     /// Starts a request.
@@ -115,7 +120,7 @@ impl Packer {
     }
 
     fn pack(&mut self, draft: &mut Draft, record: &Record, again: Option<&[u32]>) -> Packed {
-        let Self { layout, origins, refusals, draft: number } = self;
+        let Self { layout, origins, refusals, draft: number, .. } = self;
         let origin = record.batch.origin();
         let address = Arc::as_ptr(origin) as usize;
         let known = origins.entry(address).or_insert_with(|| Known::new(origin, layout));

@@ -249,7 +249,7 @@ fn a_column_that_the_server_refused_is_not_sent_again_for_a_while() {
     taken(packer.add(&mut draft, &first));
     let message = "it is an INT32".to_owned();
     let code = lineside_crds::diagnostics::Code::RecordRejected;
-    let refused = Refused { reach: Reach::Column, code, message };
+    let refused = Refused { reach: Reach::Column, missing: false, code, message };
     packer.note_refused(&Share { record: first, samples: None }, &refused, now);
 
     let second = record(&o, 2, &[(0, f(1.0), 20), (1, f(1.0), 20)]);
@@ -304,4 +304,47 @@ fn rows_that_are_added_at_once_are_those_that_are_added_one_by_one() {
         let alone: Vec<_> = (1_i64..20).map(|t| record(&o, t.unsigned_abs(), &cells(t))).collect();
         assert_eq!(at_once, pack(layout, &alone).0);
     }
+}
+
+#[test]
+fn the_schema_of_samples_is_made_whole_once_and_then_point_by_point() {
+    let o = origin();
+    let samples = [(0, f(1.0), 10), (1, None, 10), (2, Some(Value::Bool(true)), 12)];
+    let share = Share { record: record(&o, 1, &samples), samples: None };
+    let mut packer = Packer::new(layout());
+    let device = "root.lineside.plant.`press-1`";
+    assert_eq!(
+        packer.schema(&share, false),
+        [
+            "create database root.lineside".to_owned(),
+            format!(
+                "create aligned timeseries {device}(a FLOAT, a_q INT32, b_q INT32, \
+                 `c/1` BOOLEAN, `c/1_q` INT32)"
+            ),
+        ]
+    );
+    assert_eq!(packer.schema(&share, false), Vec::<String>::new());
+    let alone = Share { samples: Some(vec![2]), ..share.clone() };
+    assert_eq!(
+        packer.schema(&alone, true),
+        [
+            format!("create aligned timeseries {device}(`c/1` BOOLEAN)"),
+            format!("create aligned timeseries {device}(`c/1_q` INT32)"),
+        ]
+    );
+    assert_eq!(packer.schema(&alone, true), Vec::<String>::new());
+
+    let mut packer = Packer::new(table());
+    assert_eq!(
+        packer.schema(&share, false),
+        [
+            "create table if not exists \"press-1\"(\"namespace\" STRING tag, \"device\" STRING tag, \
+          \"a\" FLOAT field, \"a_q\" INT32 field, \"b_q\" INT32 field, \"c/1\" BOOLEAN field, \
+          \"c/1_q\" INT32 field)"
+        ]
+    );
+    assert_eq!(
+        packer.schema(&alone, true)[0],
+        "alter table \"press-1\" add column if not exists \"c/1\" BOOLEAN field"
+    );
 }

@@ -82,6 +82,7 @@ pub(crate) async fn run(
         inbox: client.inbox,
         outbox: Outbox::default(),
         table: layout.is_table(),
+        statement: None,
         packer: Packer::new(layout),
         books: Books::new(settings.resend),
         taken: VecDeque::new(),
@@ -121,6 +122,8 @@ struct Session {
     outbox: Outbox,
     /// The table model is spoken.
     table: bool,
+    /// The server's number for statements, once it was needed.
+    statement: Option<i64>,
     packer: Packer,
     books: Books,
     /// Records that are in no request yet: at most one that did not fit into the one before, and
@@ -154,8 +157,18 @@ enum Asked {
     Insert { method: &'static str, shares: Vec<Share> },
     /// `getTimeZone`.
     Alive,
+    /// `requestStatementId`, for statements that make a schema.
+    Statement(Making),
+    /// `executeStatementV2`: the first of these statements.
+    Make(Making),
     /// `closeSession`.
     Close,
+}
+
+/// Samples that may be taken when some statements have been run.
+struct Making {
+    share: Share,
+    statements: VecDeque<String>,
 }
 
 impl Asked {
@@ -163,6 +176,8 @@ impl Asked {
         match self {
             Self::Insert { method, .. } => method,
             Self::Alive => "getTimeZone",
+            Self::Statement(_) => "requestStatementId",
+            Self::Make(_) => "executeStatementV2",
             Self::Close => "closeSession",
         }
     }
@@ -331,6 +346,19 @@ impl Session {
                 let status = wire::first_status(body).map_err(bad)?;
                 accepted(&self.endpoint, "ask for a sign of life", &status)?;
             }
+            Asked::Statement(making) => {
+                self.statement = Some(wire::statement_id(body).map_err(bad)?);
+                self.make(making);
+            }
+            Asked::Make(making) => {
+                let status = wire::first_status(body).map_err(bad)?;
+                // What is there already is refused, and so may be the samples, with the reason.
+                if let Verdict::Failed { class, code, message } = judge(&status) {
+                    let text = format!("make a schema at {}", self.endpoint);
+                    return Err(Fault::new(class, code, text).because(message));
+                }
+                self.make(making);
+            }
             Asked::Close => {}
         }
         // The server was there when this request reached it.
@@ -348,7 +376,16 @@ impl Session {
         }
         for share in shares {
             let id = share.record.id.clone();
-            match cut(&share, refused.reach) {
+            let cut = cut(&share, refused.reach);
+            if refused.missing {
+                let statements = self.packer.schema(&share, matches!(cut, Cut::Whole)).into();
+                let making = Making { share: share.clone(), statements };
+                if !making.statements.is_empty() {
+                    self.make(making);
+                    continue;
+                }
+            }
+            match cut {
                 Cut::Halves(halves) => {
                     self.books.split(&id);
                     // Before everything else, so that few parts wait at any time.
@@ -360,6 +397,24 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// Runs the next statement; after the last one the samples are sent again.
+    fn make(&mut self, mut making: Making) {
+        let id = self.id;
+        let Some(statement) = self.statement else {
+            self.ask(Asked::Statement(making), |out, sequence| {
+                wire::request_statement_id(out, sequence, id);
+            });
+            return;
+        };
+        let Some(sql) = making.statements.pop_front() else {
+            self.pieces.push_front(making.share);
+            return;
+        };
+        self.ask(Asked::Make(making), |out, sequence| {
+            wire::execute(out, sequence, id, statement, &sql);
+        });
     }
 
     /// Whether bytes that left the outbox are progress. A slow line takes its time for a large
