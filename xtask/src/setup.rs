@@ -32,7 +32,7 @@ const PEERS: [(&str, &str); 10] = [
 const MAVEN_COPY: &str = "org.apache.maven.plugins:maven-dependency-plugin:2.8:copy";
 
 /// What the tests need besides.
-const TESTS: [(&str, &str); 9] = [
+const TESTS: [(&str, &str); 10] = [
     ("chromium", "chromium"),
     ("chromium-driver", "chromedriver"),
     // The language of Argo CD's health checks.
@@ -46,6 +46,8 @@ const TESTS: [(&str, &str); 9] = [
     ("git", "git"),
     // Judges the alerts of the chart.
     ("prometheus", "promtool"),
+    // The key store of an IoTDB with TLS.
+    ("openssl", "openssl"),
 ];
 
 /// What the lab and the images need.

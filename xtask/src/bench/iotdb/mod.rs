@@ -19,6 +19,10 @@ use server::{Server, Wal};
 use shape::{SHAPES, Shape};
 use table::{Round, Row};
 
+/// The compiler of the Java peer, besides what the tests need.
+const PACKAGES: [(&str, &str); 1] =
+    [("openjdk-17-jdk-headless", "/usr/share/doc/openjdk-17-jdk-headless")];
+
 /// Longest time in which the server may see what it has just taken.
 const COUNTED_WITHIN: Duration = Duration::from_secs(60);
 
@@ -65,6 +69,7 @@ pub fn run(context: &Context, args: &Args) -> Result<()> {
     };
     let shapes: Vec<_> = SHAPES.iter().filter(wanted).collect();
     setup::run(context)?;
+    setup::debian_packages(&PACKAGES)?;
     let peers = if args.peers.is_empty() { peer::ALL.to_vec() } else { args.peers.clone() };
     let programs = peer::Programs::build(context)?;
     let mut rows = Vec::new();
