@@ -126,7 +126,7 @@ impl fmt::Display for RecordId {
     }
 }
 
-/// What became of a record, in samples: `delivered + skipped + rejected` is its length. A sink
+/// What became of a record, in samples: `delivered + skipped + merged + rejected` is its length. A sink
 /// that sends a record in several messages settles it once, when all of them have an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
@@ -134,11 +134,27 @@ pub struct Outcome {
     pub delivered: u64,
     /// The sink's encoding has no place for them (e.g. Bad samples in `FlatJSON`).
     pub skipped: u64,
+    /// A later one of the same point falls on the same tick of the remote's time and took their
+    /// place.
+    pub merged: u64,
     /// The remote will never accept them.
     pub rejected: u64,
     /// Which were rejected, and why: at most one refusal for each message of the record, and each
     /// rejected sample in exactly one.
     pub refusals: Vec<Refusal>,
+}
+
+/// See [`Outcome::counts`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counts {
+    /// As in [`Outcome`].
+    pub delivered: u64,
+    /// As in [`Outcome`].
+    pub skipped: u64,
+    /// As in [`Outcome`].
+    pub merged: u64,
+    /// The rest.
+    pub rejected: u64,
 }
 
 /// Why a remote will never accept a message.
@@ -174,13 +190,22 @@ impl Refusal {
 impl Outcome {
     /// Of no sample yet: where counting starts.
     pub fn nothing() -> Self {
-        Self { delivered: 0, skipped: 0, rejected: 0, refusals: Vec::new() }
+        Self { delivered: 0, skipped: 0, merged: 0, rejected: 0, refusals: Vec::new() }
     }
 
     /// Counts the samples of a message that was refused.
     pub fn refuse(&mut self, refusal: Refusal) {
         self.rejected += refusal.samples.len() as u64;
         self.refusals.push(refusal);
+    }
+
+    /// Its numbers for the books of `samples`. A sink that miscounts must not unbalance them: what
+    /// it does not account for was not delivered, and so counts as rejected.
+    pub fn counts(&self, samples: u64) -> Counts {
+        let delivered = self.delivered.min(samples);
+        let skipped = self.skipped.min(samples - delivered);
+        let merged = self.merged.min(samples - delivered - skipped);
+        Counts { delivered, skipped, merged, rejected: samples - delivered - skipped - merged }
     }
 
     /// All of a record of `samples` was accepted.

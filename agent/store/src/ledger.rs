@@ -19,6 +19,8 @@ pub enum DropReason {
     DeadLettersFull,
     /// The sink's encoding has no place for them (only Bad samples in `FlatJSON` or `Value`).
     NotEncodable,
+    /// A later sample of the point falls on the same tick of the remote's time, and replaced it.
+    SameTick,
     /// The disk no longer gives what was written to it.
     Corrupt,
     /// Given up on request: a discarded backlog, dropped dead letters.
@@ -27,13 +29,14 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, so that metrics exist before the first drop.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::StoreFull,
         Self::Thinned,
         Self::Expired,
         Self::Rejected,
         Self::DeadLettersFull,
         Self::NotEncodable,
+        Self::SameTick,
         Self::Corrupt,
         Self::Discarded,
     ];
@@ -47,6 +50,7 @@ impl DropReason {
             Self::Rejected => "Rejected",
             Self::DeadLettersFull => "DeadLettersFull",
             Self::NotEncodable => "NotEncodable",
+            Self::SameTick => "SameTick",
             Self::Corrupt => "Corrupt",
             Self::Discarded => "Discarded",
         }
@@ -68,6 +72,7 @@ impl DropReason {
             Self::NotEncodable => 6,
             Self::Corrupt => 7,
             Self::Discarded => 8,
+            Self::SameTick => 9,
         }
     }
 

@@ -134,8 +134,8 @@ fn a_value_of_another_type_is_refused_alone_with_the_reason() {
         batch(&device, &cells.collect::<Vec<_>>())
     };
     let outcomes = run.deliver([row(1000), row(2000), row(3000)]);
-    for Outcome { delivered, skipped, rejected, refusals } in outcomes {
-        assert_eq!((delivered, skipped, rejected), (3, 0, 1), "{refusals:?}");
+    for Outcome { delivered, skipped, merged, rejected, refusals } in outcomes {
+        assert_eq!((delivered, skipped, merged, rejected), (3, 0, 0, 1), "{refusals:?}");
         let [refusal] = &refusals[..] else { panic!("{refusals:?}") };
         assert_eq!((refusal.code, &refusal.samples[..]), (Code::RecordRejected, &[1][..]));
         assert!(refusal.message.contains("BOOLEAN"), "{}", refusal.message);

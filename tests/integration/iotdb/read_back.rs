@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use lineside_core::Value;
+use lineside_core::sink::Outcome;
 use lineside_crds::model::{IotdbSettings, Node};
 use lineside_sink_iotdb::client::{Client, Credentials};
 use lineside_sink_iotdb::wire::{
@@ -178,7 +179,8 @@ fn names_and_order_are_kept(bench: &mut Bench) {
     for (i, _) in (0..).zip(&names) {
         run.delivered([batch(&device, &[(i, f(1.5), 1000), (i, f(2.5), 3000), (i, f(3.5), 2000)])]);
         // An equal time: the last one wins.
-        run.delivered([batch(&device, &[(i, f(4.5), 2000)])]);
+        let again = run.deliver([batch(&device, &[(i, f(4.5), 2000)])]);
+        assert_eq!(again, [Outcome { merged: 1, ..Outcome::nothing() }]);
     }
     run.end();
     for name in names {

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use lineside_core::Batch;
-use lineside_core::sink::{Feed, Outcome, Record, RecordId};
+use lineside_core::sink::{Counts, Feed, Outcome, Record, RecordId};
 use lineside_crds::model::{ObjectKey, Overflow, Store};
 use lineside_store::{DropReason, Ledger};
 use tokio::sync::Notify;
@@ -78,15 +78,13 @@ impl Cursor {
 
     /// Counts what became of the samples of a record.
     fn count(&mut self, offset: u64, samples: u64, outcome: &Outcome) {
-        // A sink that miscounts must not unbalance the books: what it does not account for was
-        // not delivered.
-        let delivered = outcome.delivered.min(samples);
-        let skipped = outcome.skipped.min(samples - delivered);
+        let Counts { delivered, skipped, merged, rejected } = outcome.counts(samples);
         self.settle(offset);
         self.ledger.buffered -= samples;
         self.ledger.delivered += delivered;
         self.ledger.drop(DropReason::NotEncodable, skipped);
-        self.ledger.drop(DropReason::Rejected, samples - delivered - skipped);
+        self.ledger.drop(DropReason::SameTick, merged);
+        self.ledger.drop(DropReason::Rejected, rejected);
     }
 
     fn drop_samples(&mut self, offset: u64, samples: u64, reason: DropReason) {

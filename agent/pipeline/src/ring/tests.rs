@@ -241,11 +241,12 @@ async fn a_record_that_is_partly_refused_is_counted_by_its_samples() {
     let mut feed = ring.feed(&a);
     feed.next().await;
     let mut outcome = Outcome::rejected(3, Code::RecordRejected, "no");
-    (outcome.delivered, outcome.skipped) = (5, 2);
+    (outcome.delivered, outcome.skipped, outcome.merged) = (4, 2, 1);
     feed.settle(&ring.id(0), outcome);
     let now = ledger(&ring, "a");
-    assert_eq!((now.delivered, now.dropped[&DropReason::Rejected]), (5, 3));
+    assert_eq!((now.delivered, now.dropped[&DropReason::Rejected]), (4, 3));
     assert_eq!(now.dropped[&DropReason::NotEncodable], 2);
+    assert_eq!(now.dropped[&DropReason::SameTick], 1);
 }
 
 #[tokio::test]

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use lineside_core::sink::Outcome;
+
 use crate::settled::Place;
 
 /// Records next to each other.
@@ -14,9 +16,17 @@ pub(super) struct Run {
     pub(super) delivered: u64,
     /// Samples without a place in the sink's encoding.
     pub(super) skipped: u64,
+    /// Samples that a later one replaced.
+    pub(super) merged: u64,
 }
 
 impl Run {
+    /// What the sink said of all of them.
+    pub(super) fn said(&self) -> Outcome {
+        let Self { delivered, skipped, merged, .. } = *self;
+        Outcome { delivered, skipped, merged, ..Outcome::nothing() }
+    }
+
     /// Both as one; the second begins where the first ends.
     fn with(self, behind: Self) -> Self {
         Self {
@@ -24,6 +34,7 @@ impl Run {
             end: behind.end,
             delivered: self.delivered + behind.delivered,
             skipped: self.skipped + behind.skipped,
+            merged: self.merged + behind.merged,
         }
     }
 }
@@ -84,7 +95,7 @@ mod tests {
 
     fn record(offset: u64) -> Run {
         let start = Place { offset, number: offset * 10 };
-        Run { start, end: start.after(10), delivered: 9, skipped: 1 }
+        Run { start, end: start.after(10), delivered: 9, skipped: 1, merged: 0 }
     }
 
     #[test]

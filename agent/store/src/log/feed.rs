@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lineside_core::sink::{Outcome, Record, RecordId, Refusal};
+use lineside_core::sink::{Counts, Outcome, Record, RecordId, Refusal};
 use lineside_core::{Batch, UnixNanos};
 use lineside_crds::diagnostics::Code;
 
@@ -208,20 +208,17 @@ impl State {
         sink.unanswered.remove(&offset);
         let waited = std::mem::take(&mut sink.waits_for_room);
         if let Some(key) = handed.letter {
-            sink.settle_letter(key, outcome.delivered, outcome.skipped);
+            sink.settle_letter(key, outcome);
             return waited;
         }
         let (start, end) = (handed.place, handed.place.after(handed.samples));
         // What overflow or rot took meanwhile is in the books already.
         let samples = sink.cursor.settle(start, end);
         sink.dirty = true;
-        // A sink that miscounts must not unbalance the books: what it does not account for was
-        // not delivered.
-        let delivered = outcome.delivered.min(samples);
-        let skipped = outcome.skipped.min(samples - delivered);
+        let Counts { delivered, skipped, merged, rejected } = outcome.counts(samples);
         sink.cursor.delivered += delivered;
         sink.cursor.count_dropped(DropReason::NotEncodable, skipped);
-        let rejected = samples - delivered - skipped;
+        sink.cursor.count_dropped(DropReason::SameTick, merged);
         sink.bury(seal, start, &handed.batch, &outcome.refusals, rejected, limits);
         sink.progressed(offset);
         self.forget_delivered();
@@ -238,11 +235,11 @@ impl State {
             }
             let samples = sink.cursor.settle(run.start, run.end);
             sink.dirty = true;
-            let delivered = run.delivered.min(samples);
-            let skipped = run.skipped.min(samples - delivered);
+            let Counts { delivered, skipped, merged, rejected } = run.said().counts(samples);
             sink.cursor.delivered += delivered;
             sink.cursor.count_dropped(DropReason::NotEncodable, skipped);
-            sink.cursor.count_dropped(DropReason::Rejected, samples - delivered - skipped);
+            sink.cursor.count_dropped(DropReason::SameTick, merged);
+            sink.cursor.count_dropped(DropReason::Rejected, rejected);
         }
         let answered = sink.answered(mark);
         let mut waited = std::mem::take(&mut sink.waits_for_room);

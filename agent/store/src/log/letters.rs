@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use lineside_core::sink::{RecordId, Refusal};
+use lineside_core::sink::{Counts, Outcome, RecordId, Refusal};
 use lineside_core::{Batch, UnixNanos};
 
 use super::session::SinkState;
@@ -290,17 +290,18 @@ impl SinkState {
     }
 
     /// A letter that was sent again has an answer; it stays one unless all of it was taken.
-    pub(super) fn settle_letter(&mut self, key: Key, delivered: u64, skipped: u64) {
+    pub(super) fn settle_letter(&mut self, key: Key, outcome: &Outcome) {
         let Some(kept) = self.letters.kept.get(&key).copied() else { return };
-        if delivered + skipped < kept.samples {
+        let Counts { skipped, merged, rejected, .. } = outcome.counts(kept.samples);
+        if rejected > 0 {
             return;
         }
         self.letters.forget(key);
         self.cursor.gone.push(key);
-        let skipped = skipped.min(kept.samples);
         self.cursor.dead_lettered = self.cursor.dead_lettered.saturating_sub(kept.samples);
-        self.cursor.delivered += kept.samples - skipped;
+        self.cursor.delivered += kept.samples - skipped - merged;
         self.cursor.count_dropped(DropReason::NotEncodable, skipped);
+        self.cursor.count_dropped(DropReason::SameTick, merged);
         self.dirty = true;
     }
 

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use lineside_core::sink::Outcome;
+use lineside_core::sink::{Counts, Outcome};
 use lineside_core::{Batch, UnixNanos};
 use lineside_crds::model::Drain;
 
@@ -279,10 +279,9 @@ impl SinkState {
             return;
         };
         let end = start.after(samples);
-        let delivered = outcome.delivered.min(samples);
-        // What it does not account for was not delivered; it is counted when it is settled.
-        let skipped = outcome.skipped.min(samples - delivered);
-        self.accepted.add(mark, Run { start, end, delivered, skipped });
+        // The rest is counted when it is settled.
+        let Counts { delivered, skipped, merged, .. } = outcome.counts(samples);
+        self.accepted.add(mark, Run { start, end, delivered, skipped, merged });
         self.note_perhaps(start, end);
     }
 

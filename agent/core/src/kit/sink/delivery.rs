@@ -72,7 +72,7 @@ async fn all_delivered(case: &dyn SinkCase, report: &mut Report) {
 
 /// Every sample has exactly one of the three ends, and who rejects says why.
 fn judge_count(feed: &ScriptedFeed, settled: &Settled, what: &str, report: &mut Report) {
-    let Outcome { delivered, skipped, rejected, refusals } = &settled.outcome;
+    let Outcome { delivered, skipped, merged, rejected, refusals } = &settled.outcome;
     let samples = feed.samples(settled.offset);
     let mut refused: Vec<u32> = refusals.iter().flat_map(|r| r.samples.iter().copied()).collect();
     let count = refused.len() as u64;
@@ -80,7 +80,7 @@ fn judge_count(feed: &ScriptedFeed, settled: &Settled, what: &str, report: &mut 
     refused.dedup();
     let each_once = refused.len() as u64 == count && count == *rejected;
     let known = refused.last().is_none_or(|last| u64::from(*last) < samples);
-    let right = delivered + skipped + rejected == samples && each_once && known;
+    let right = delivered + skipped + merged + rejected == samples && each_once && known;
     report.require("SNK-16", what, right, || {
         format!("record {} of {samples} became {:?}", settled.offset, settled.outcome)
     });

@@ -185,7 +185,8 @@ impl Books {
 
 impl Progress {
     fn exclude(&mut self, Excluded { skipped, merged, replacing, refused }: Excluded) {
-        self.outcome.skipped += skipped + merged;
+        self.outcome.skipped += skipped;
+        self.outcome.merged += merged;
         self.replacing += replacing;
         refused.into_iter().for_each(|refusal| self.refuse(refusal));
     }
@@ -208,7 +209,7 @@ impl Progress {
         // that is known.
         let replacing = replacing.min(outcome.delivered);
         outcome.delivered -= replacing;
-        outcome.skipped += replacing;
+        outcome.merged += replacing;
         for refusal in &mut outcome.refusals {
             refusal.samples.sort_unstable();
         }

@@ -35,6 +35,32 @@ fn what_a_remote_accepted_is_no_burden_and_counts_when_it_is_confirmed() {
 }
 
 #[test]
+fn what_was_merged_on_one_tick_is_dropped_for_that_reason_also_after_a_kill() {
+    let mut bench = Bench::with_sinks(settings(), &["a"]);
+    for _ in 0..3 {
+        bench.append(3);
+    }
+    bench.commit();
+    let merged = Outcome { delivered: 2, merged: 1, ..Outcome::nothing() };
+    for _ in 0..2 {
+        let record = bench.take("a").unwrap();
+        bench.log.accepted("a", record.id.offset, merged.clone(), 1);
+    }
+    bench.log.confirmed("a", 1);
+    let last = bench.take("a").unwrap();
+    bench.log.settle("a", last.id.offset, &merged);
+    let books = |bench: &Bench| {
+        let ledger = bench.ledger("a");
+        (ledger.delivered, ledger.buffered, bench.dropped("a", DropReason::SameTick))
+    };
+    assert_eq!(books(&bench), (6, 0, 3));
+    bench.chores();
+    bench.commit();
+    bench.kill(&["a"]);
+    assert_eq!(books(&bench), (6, 0, 3));
+}
+
+#[test]
 fn what_was_refused_beside_something_accepted_is_a_dead_letter_when_that_is_confirmed() {
     let mut bench = Bench::with_sinks(settings(), &["a"]);
     bench.append(3);
