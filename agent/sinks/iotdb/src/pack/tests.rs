@@ -294,7 +294,7 @@ fn rows_that_are_added_at_once_are_those_that_are_added_one_by_one() {
     let o = origin();
     let cells = |time: i64| -> Vec<(u32, Option<Value>, i64)> {
         let number = i32::try_from(time).unwrap();
-        let b = (time % 3 != 0).then(|| Value::I32(number));
+        let b = (time % 3 != 0).then_some(Value::I32(number));
         vec![(0, f(1.5), time), (1, b, time), (2, Some(Value::String("x".into())), time)]
     };
     for layout in [layout(), table(), Layout { quality: false, ..layout() }] {

@@ -14,6 +14,9 @@ const GIVEN_UP: [DropReason; 4] =
 /// Reasons that stand for what a remote refused.
 const REFUSED: [DropReason; 2] = [DropReason::Rejected, DropReason::DeadLettersFull];
 
+/// Reasons that stand for what has no place at a remote.
+const WITHOUT_PLACE: [DropReason; 2] = [DropReason::NotEncodable, DropReason::SameTick];
+
 /// What a sink said of a record, in samples.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Settlement {
@@ -284,10 +287,10 @@ impl Sink {
         );
         let delivered = self.start.delivered + self.said.delivered;
         ensure!(ledger.delivered == delivered, "{delivered} delivered, not as in {ledger:?}");
-        let skipped = count(&self.start, &[DropReason::NotEncodable]) + self.said.skipped;
+        let skipped = count(&self.start, &WITHOUT_PLACE) + self.said.skipped;
         ensure!(
-            count(ledger, &[DropReason::NotEncodable]) == skipped,
-            "{skipped} not encodable, not as in {ledger:?}"
+            count(ledger, &WITHOUT_PLACE) == skipped,
+            "{skipped} without a place, not as in {ledger:?}"
         );
         let before = self.start.dead_lettered + count(&self.start, &REFUSED) + self.said.rejected;
         let refused = ledger.dead_lettered + count(ledger, &REFUSED);
@@ -312,7 +315,8 @@ impl Sink {
             DropReason::Expired => excuses.age,
             DropReason::Corrupt => excuses.rot || excuses.corrupt,
             DropReason::Discarded => false,
-            DropReason::NotEncodable | DropReason::Rejected | DropReason::DeadLettersFull => true,
+            DropReason::NotEncodable | DropReason::SameTick => true,
+            DropReason::Rejected | DropReason::DeadLettersFull => true,
         };
         for (reason, samples) in &ledger.dropped {
             ensure!(

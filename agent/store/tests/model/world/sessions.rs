@@ -217,7 +217,10 @@ impl World {
 /// The sink's words: the last samples are those that it refused, in one or two messages.
 fn outcome(said: Settlement, samples: u64) -> Outcome {
     let Settlement { delivered, skipped, rejected } = said;
-    let mut outcome = Outcome { delivered, skipped, ..Outcome::nothing() };
+    // What has no place is in equal parts not encodable and replaced by a later sample.
+    let merged = skipped / 2;
+    let mut outcome =
+        Outcome { delivered, skipped: skipped - merged, merged, ..Outcome::nothing() };
     let refused: Vec<u32> = ((samples - rejected) as u32..samples as u32).collect();
     let parts = if rejected % 3 == 2 { 2 } else { 1 };
     for (n, part) in refused.chunks(refused.len().div_ceil(parts).max(1)).enumerate() {
