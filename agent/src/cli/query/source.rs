@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, bail};
 use clap::ValueEnum;
 use lineside_core::secret::Secrets;
-use lineside_crds::model::{IotdbSettings, ObjectKey, Pipeline, SinkKind};
+use lineside_crds::model::{IotdbSettings, NamedSink, ObjectKey, Pipeline, SinkKind};
 use lineside_crds::validate::{self, Meta};
 use lineside_crds::yaml::Object;
 use lineside_sink_iotdb::client::Credentials;
@@ -130,22 +130,43 @@ impl Source {
                 .collect();
             bail!("the server cannot be asked as named:\n{}", lines.join("\n"))
         };
+        let missing = |_: &str| NamedSink::Missing { hint: String::new() };
+        let pipeline = pipeline.resolve(missing).ok().context("no destination")?;
         let found = destinations(&pipeline, None).next();
         found.map(|(_, settings)| (pipeline.key.clone(), settings)).context("no destination")
     }
 
     fn of_files(&self) -> anyhow::Result<(ObjectKey, IotdbSettings)> {
         let files = scan::read_paths(&self.file)?;
-        let objects = files.iter().flat_map(|file| &file.loaded).map(|document| &document.object);
-        let pipelines = objects.filter_map(|object| match object {
-            Some(Object::Pipeline(pipeline)) => Some(pipeline),
-            _ => None,
-        });
+        let objects = || {
+            let documents = files.iter().flat_map(|file| &file.loaded);
+            documents.filter_map(|document| document.object.as_ref())
+        };
+        // What a pipeline names is beside it. One that is not there gives no destination.
+        let named = |namespace: &str, name: &str| {
+            let mut sinks = objects().filter_map(|object| match object {
+                Object::Sink(sink) => Some(sink),
+                _ => None,
+            });
+            let found = sinks.find(|s| *s.key.namespace == *namespace && *s.key.name == *name);
+            let missing = NamedSink::Missing { hint: String::new() };
+            found.map_or(missing, |sink| NamedSink::Valid(sink.clone()))
+        };
+        let pipelines: Vec<Pipeline> = objects()
+            .filter_map(|object| match object {
+                Object::Pipeline(pipeline) => Some(Pipeline::clone(pipeline)),
+                Object::OpenPipeline(open) => {
+                    open.resolve(|name| named(&open.key().namespace, name)).ok()
+                }
+                _ => None,
+            })
+            .collect();
         let is_asked = |p: &&Pipeline| {
             let asked = self.pipeline.as_ref();
             asked.is_none_or(|asked| *asked == *p.key.name || *asked == p.key.to_string())
         };
         let mut found: Vec<_> = pipelines
+            .iter()
             .filter(is_asked)
             .flat_map(|p| destinations(p, self.sink.as_deref()).map(|found| (&p.key, found)))
             .collect();
