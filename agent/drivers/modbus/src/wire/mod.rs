@@ -13,6 +13,7 @@
 mod answer;
 mod frame;
 mod request;
+pub mod serial;
 
 pub use answer::{Answer, Exception, answer};
 pub use frame::{Frame, Inbox, MAX_FRAME};
