@@ -124,8 +124,12 @@ fn editing_one_of_ten_devices_leaves_the_rest_of_the_line_alone() {
         })
     })
     .unwrap();
-    let rejected = agent.metrics().unwrap().sum("lineside_config_rejected_objects", &[]);
-    assert_eq!(rejected, Some(1.0));
+    // The log tells before the numbers are taken.
+    wait::until("one rejected object", SOON, || {
+        let rejected = agent.metrics().unwrap().sum("lineside_config_rejected_objects", &[]);
+        rejected == Some(1.0)
+    })
+    .unwrap();
     flow_on(&mut consumer, &all, 3);
 
     // A file that is not even YAML any more keeps the objects it held.
