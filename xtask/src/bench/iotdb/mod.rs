@@ -78,7 +78,9 @@ pub fn run(context: &Context, args: &Args) -> Result<()> {
         let mut oracle = programs.start(Peer::Python, server.port)?;
         for shape in &shapes {
             println!("bench: iotdb {} {}", wal.name(), shape.name);
-            rows.extend(measure(args, &programs, &peers, &server, shape, &mut oracle)?);
+            let measured = measure(args, &programs, &peers, &server, shape, &mut oracle)?;
+            println!("{}", table::table(&measured));
+            rows.extend(measured);
         }
     }
     println!("\n{}", table::table(&rows));
@@ -124,7 +126,7 @@ fn measure(
     }
     let mut rows = Vec::new();
     for one in &all {
-        let sent = shape.values() * (u64::from(args.rounds) + 1);
+        let sent = shape.values(server.wal) * (u64::from(args.rounds) + 1);
         let found = counted(oracle, &one.path, sent)?;
         rows.push(Row {
             wal: server.wal.name(),
@@ -140,8 +142,8 @@ fn measure(
 
 impl Contestant {
     fn round(&mut self, shape: &Shape, server: &Server) -> Result<Round> {
-        let request = shape.request(&self.path, self.next);
-        self.next += shape.span();
+        let request = shape.request(&self.path, self.next, server.wal);
+        self.next += shape.span(server.wal);
         expect(&mut self.talker, &request, "built")?;
         let pid = self.talker.pid();
         let before = (Usage::of(pid)?, server.usage()?, machine_busy());
@@ -149,7 +151,7 @@ impl Contestant {
         let after = (Usage::of(pid)?, server.usage()?, machine_busy());
         let cpu = after.0.cpu_since(&before.0);
         let server_cpu = after.1.cpu_since(&before.1);
-        let values = shape.values();
+        let values = shape.values(server.wal);
         let others = (after.2 - before.2 - cpu - server_cpu).max(0.0) / seconds;
         Ok(Round { values, seconds, cpu, server_cpu, others })
     }
