@@ -53,7 +53,7 @@ impl<'a> Both<'a> {
         assert_eq!(version["serverVersion"]["gitVersion"], OLDEST_KUBERNETES);
         let crds = workspace().join("crds").display().to_string();
         let said = both.applied(&["-f", &crds]);
-        assert_eq!(said.lines().count(), 4, "four kinds: {said}");
+        assert_eq!(said.lines().count(), 5, "five kinds: {said}");
         both.said(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=30s"]);
         both
     }
@@ -101,7 +101,7 @@ impl<'a> Both<'a> {
 fn kinds_chart_and_policy_are_taken_without_a_warning_and_the_policy_holds() {
     let lab = shared::alone();
     let both = Both::start("chart", &lab);
-    checked("the four kinds are applied", "no warning");
+    checked("the five kinds are applied", "no warning");
     for crd in both.list("crd", "default") {
         let conditions = crd["status"]["conditions"].as_array().cloned().unwrap_or_default();
         let wrong = |c: &&Value| c["type"] == "NonStructuralSchema" && c["status"] == "True";
