@@ -131,12 +131,40 @@ pub fn judge_device(facts: &DeviceFacts, availability: Availability) -> Verdict 
 pub struct SinkFacts {
     /// A session is connected.
     pub connected: bool,
-    /// The last session's fault, while no other is connected.
+    /// The last session's fault, until one after it shows that it is over.
     pub fault: Option<(Code, String)>,
+    /// Only an answer to a record can show it: the remote took the connection and then could not
+    /// take what was sent, so that it takes another connection says nothing new.
+    pub fault_of_answer: bool,
     /// The last refusal, while it is fresh.
     pub refusal: Option<(Code, String)>,
     /// Something was delivered since the start of the session.
     pub delivering: bool,
+}
+
+impl SinkFacts {
+    /// A session failed.
+    pub fn fail(&mut self, class: FaultClass, code: Code, text: String) {
+        let of_network = matches!(class, FaultClass::Unreachable | FaultClass::Timeout);
+        self.fault_of_answer = self.connected && !of_network;
+        self.fault = Some((code, text));
+        (self.connected, self.delivering) = (false, false);
+    }
+
+    /// A session is connected.
+    pub fn connect(&mut self) {
+        self.connected = true;
+        if !self.fault_of_answer {
+            self.fault = None;
+        }
+    }
+
+    /// The remote takes or refuses records, or has had its time to fail again. Whether this is
+    /// news.
+    pub fn recover(&mut self) -> bool {
+        self.fault_of_answer = false;
+        self.fault.take().is_some()
+    }
 }
 
 /// Judges a sink of a pipeline that runs.

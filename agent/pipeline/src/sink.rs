@@ -23,7 +23,8 @@ use crate::stream::Stream;
 
 /// How long a session may take to end after it was cancelled (sink contract).
 const CANCEL_GRACE: Duration = Duration::from_secs(1);
-/// How long a refusal, or a delivery beside refusals, speaks for the present.
+/// How long a refusal, a delivery beside refusals, or a fault of a remote that is connected again,
+/// speaks for the present.
 const FRESH: Duration = Duration::from_secs(30);
 /// Spread of first connections of one agent.
 const START_SPREAD: Duration = Duration::from_millis(100);
@@ -130,9 +131,7 @@ impl Station {
     /// The session failed, or the sink cannot be made at all.
     pub(crate) fn failed(&self, fault: &Fault) {
         let mut state = self.lock();
-        state.facts.connected = false;
-        state.facts.delivering = false;
-        state.facts.fault = Some((fault.code, fault.chain()));
+        state.facts.fail(fault.class, fault.code, fault.chain());
         let class = FaultClass::ALL.iter().position(|c| *c == fault.class).unwrap_or_default();
         state.faults[class] += 1;
         self.judge(&mut state);
@@ -144,6 +143,9 @@ impl Station {
         let state = &mut *guard;
         let now = Instant::now();
         let mut news = false;
+        if outcome.delivered > 0 || !outcome.refusals.is_empty() {
+            news |= state.facts.recover();
+        }
         if outcome.delivered > 0 {
             news |= !state.facts.delivering;
             state.facts.delivering = true;
@@ -165,6 +167,10 @@ impl Station {
         let now = Instant::now();
         if state.refused_at.is_some_and(|at| now - at > FRESH) {
             (state.refused_at, state.facts.refusal) = (None, None);
+        }
+        // What was not taken may be given up meanwhile, and then there is no answer to wait for.
+        if state.facts.connected && state.connected_at.is_some_and(|at| now - at > FRESH) {
+            state.facts.recover();
         }
         if state.facts.refusal.is_some() {
             state.facts.delivering = state.delivered_since(now);
@@ -218,9 +224,8 @@ impl State {
 impl SinkState for Station {
     fn connected(&self, endpoint: &str) {
         let mut state = self.lock();
-        state.facts.connected = true;
+        state.facts.connect();
         state.connected_at = Some(Instant::now());
-        state.facts.fault = None;
         state.sessions += 1;
         state.endpoint = endpoint.to_owned();
         self.judge(&mut state);

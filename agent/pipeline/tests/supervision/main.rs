@@ -138,6 +138,7 @@ struct Collector {
     told: Arc<Mutex<Vec<Told>>>,
     refuse: Arc<AtomicBool>,
     stall: Arc<AtomicBool>,
+    read_only: Arc<AtomicBool>,
 }
 
 impl Sink for Collector {
@@ -152,6 +153,7 @@ impl Sink for Collector {
     fn session(&self, mut context: SinkContext) -> BoxFuture<'static, Ended> {
         let (got, refuse) = (self.got.clone(), self.refuse.clone());
         let (stall, told) = (self.stall.clone(), self.told.clone());
+        let read_only = self.read_only.clone();
         Box::pin(async move {
             context.state.connected("collector");
             loop {
@@ -164,6 +166,10 @@ impl Sink for Collector {
                         () = context.cancel.cancelled() => return Ended::Cancelled,
                         () = tokio::time::sleep(INTERVAL / 10) => {}
                     }
+                }
+                if read_only.load(Ordering::Relaxed) {
+                    let (class, code) = (FaultClass::Overload, Code::SinkReadOnly);
+                    return Ended::Failed(Fault::new(class, code, "read-only"));
                 }
                 if refuse.load(Ordering::Relaxed) {
                     let n = record.batch.len();
@@ -193,6 +199,7 @@ thread_local! {
     static TOLD: Arc<Mutex<Vec<Told>>> = Arc::default();
     static REFUSE: Arc<AtomicBool> = Arc::default();
     static STALL: Arc<AtomicBool> = Arc::default();
+    static READ_ONLY: Arc<AtomicBool> = Arc::default();
 }
 
 fn collector(_: &SinkKind) -> Result<Arc<dyn Sink>, Fault> {
@@ -201,6 +208,7 @@ fn collector(_: &SinkKind) -> Result<Arc<dyn Sink>, Fault> {
         told: TOLD.with(Clone::clone),
         refuse: REFUSE.with(Clone::clone),
         stall: STALL.with(Clone::clone),
+        read_only: READ_ONLY.with(Clone::clone),
     }))
 }
 
@@ -505,6 +513,25 @@ async fn a_sink_whose_every_record_is_refused_is_not_called_delivering() {
     assert_eq!((both.health, both.code), (Health::Degraded, Some(Code::RecordRejected)));
     tokio::time::sleep(Duration::from_secs(35)).await;
     assert_eq!(verdict(&plant).reason, "Delivering");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sink_that_takes_connections_and_no_records_goes_on_saying_why() {
+    let mut plant = Plant::new(&[("good", Play::Good)]);
+    READ_ONLY.with(|r| r.store(true, Ordering::Relaxed));
+    plant.run(&["good"]).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let sink = |p: &Plant| p.engine.view().snapshot().pipelines.remove(0).sinks.remove(0).station;
+    for second in 0..90 {
+        let verdict = sink(&plant).verdict;
+        let told = (verdict.health, verdict.code);
+        assert_eq!(told, (Health::Unavailable, Some(Code::SinkReadOnly)), "{second} s");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    assert!(sink(&plant).sessions > 6, "it was connected again and again");
+    READ_ONLY.with(|r| r.store(false, Ordering::Relaxed));
+    tokio::time::sleep(Duration::from_secs(16)).await;
+    assert_eq!(sink(&plant).verdict.reason, "Delivering");
 }
 
 #[tokio::test(start_paused = true)]
