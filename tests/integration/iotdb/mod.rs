@@ -1,5 +1,6 @@
 //! The IoTDB sink against real servers, with the official Python client as the oracle.
 
+mod agent;
 mod bytes;
 mod cells;
 mod contract;
@@ -7,6 +8,7 @@ mod faults;
 mod query;
 mod read_back;
 mod rounds;
+mod rows;
 mod schema;
 mod sink;
 mod tls;

@@ -6,14 +6,15 @@ use std::time::{Duration, Instant};
 use lineside_tests::dir::TestDir;
 use lineside_tests::faults::device::now;
 use lineside_tests::faults::dice::{self, Dice};
-use lineside_tests::faults::evidence::{Message, Sample};
+use lineside_tests::faults::evidence::Message;
 use lineside_tests::faults::judge::{Verdict, Violation, judge};
 use lineside_tests::faults::line::{Line, Polled, Setup};
 use lineside_tests::faults::lives::Around;
 use lineside_tests::faults::schedule::{Act, Outage};
 use lineside_tests::peers::iotdb::{Iotdb, Release};
 use lineside_tests::peers::iotdb_client::IotdbClient;
-use serde_json::Value;
+
+use super::rows;
 
 /// Rounds in `cargo xtask test`; `cargo xtask soak iotdb` sets more.
 const ROUNDS: usize = 12;
@@ -165,40 +166,11 @@ impl Bench {
         }
     }
 
-    /// What the database has of every device, as the official client reads it.
+    /// What the database has of every device.
     fn rows(&mut self) -> Vec<Message> {
         // The sessions of the client that is there may be of a server that was killed.
         self.client = IotdbClient::start(&self.dir, "reader").unwrap();
-        let mut messages = Vec::new();
-        for (name, points) in [("fast", 4), ("slow", 9)] {
-            let columns: Vec<String> = (0..points).map(|p| format!("p{p}, p{p}_q")).collect();
-            let columns = columns.join(", ");
-            let sql = format!("select {columns} from root.lineside.default.{name}");
-            for row in self.client.query(self.iotdb.port, false, &sql).unwrap() {
-                let [Some(time), cells @ ..] = &row[..] else { panic!("no time in {row:?}") };
-                messages.push(self.message(name, time, cells));
-            }
-        }
-        messages
-    }
-
-    /// One row of a device: its cells are those of a point and of its quality by turns.
-    fn message(&self, device: &str, time: &str, cells: &[Option<String>]) -> Message {
-        let ticks: i64 = time.parse().unwrap();
-        let sample = |(place, pair): (usize, &[Option<String>])| {
-            let [value, quality] = pair else { panic!("half a point in {cells:?}") };
-            let status: i32 = quality.as_ref()?.parse().unwrap();
-            let number = |text: &String| Value::from(text.parse::<u64>().unwrap());
-            Some(Sample {
-                point: format!("p{place}"),
-                value: value.as_ref().map_or(Value::Null, number),
-                status: status.cast_unsigned(),
-                time: ticks * self.tick,
-            })
-        };
-        let samples = cells.chunks(2).enumerate().filter_map(sample).collect();
-        let device = format!("default/{device}");
-        Message { id: format!("{device} {time}"), device, samples, arrived: i64::MAX }
+        rows::read(&mut self.client, self.iotdb.port, "root.lineside", self.tick)
     }
 
     /// Everything is delivered, and both consumers are compared with what the devices gave out.
