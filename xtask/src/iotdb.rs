@@ -138,6 +138,9 @@ impl Instance {
              schema_replication_factor=1\ndata_replication_factor=1\n\
              enable_rest_service=false\nenable_mqtt_service=false\n"
         );
+        // By default it is read-only when 5 % of the disk are left, which on a large one that is well
+        // used is no reason to fail.
+        text.push_str("disk_space_warning_threshold=0.01\n");
         // One node has nobody to agree with.
         for group in ["config_node", "schema_region", "data_region"] {
             text.push_str(group);

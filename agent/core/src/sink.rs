@@ -126,8 +126,8 @@ impl fmt::Display for RecordId {
     }
 }
 
-/// What became of a record, in samples: `delivered + skipped + merged + rejected` is its length. A sink
-/// that sends a record in several messages settles it once, when all of them have an answer.
+/// What became of a record, in samples: `delivered + skipped + merged + rejected` is its length. A
+/// sink that sends a record in several messages settles it once, when all of them have an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
     /// The remote accepted them (for a best-effort sink: they were sent).

@@ -139,7 +139,7 @@ const INTRODUCTION: &str = "\
 text format of Prometheus. All numbers of one scrape belong to one moment, and for every sink
 
 ```text
-captured = delivered + buffered + dead-lettered + dropped (the sum of all reasons)
+captured = delivered + unconfirmed + buffered + dead-lettered + dropped (the sum of all reasons)
 ```
 
 Counters start at 0 with the process. A pipeline or sink that is removed takes its numbers with it.

@@ -26,6 +26,8 @@ use super::sink::settings;
 
 /// A server that makes the schema of a device needs a while for its first answer.
 const DEADLINE: Duration = Duration::from_secs(5);
+/// How long a server has to be alive after it accepted something.
+const RESEND: Duration = Duration::from_millis(200);
 /// Longest statement of the test's own.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -58,7 +60,9 @@ impl Case {
                 IotdbModel::Table { database: "kit".to_owned(), table }
             }
         };
-        IotdbSettings { model, quality: self.quality, ..settings(port) }
+        // One that trusts the server and one that does not: both ways of settling.
+        let resend = if self.table { Duration::ZERO } else { RESEND };
+        IotdbSettings { model, quality: self.quality, resend, ..settings(port) }
     }
 
     /// The device of a check, in statements.

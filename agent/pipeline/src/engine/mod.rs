@@ -204,8 +204,8 @@ impl Engine {
         self.set_routes_after(|| {});
     }
 
-    /// The same; `first` runs for each device (and for the agent's own metrics) between its last batch on the former routes and its
-    /// first on the new ones.
+    /// The same; `first` runs for each device (and for the agent's own metrics) between its last
+    /// batch on the former routes and its first on the new ones.
     fn set_routes_after(&self, first: impl Fn()) {
         let routes: Vec<Route> = self.pipelines.values().map(|p| self.route(p)).collect();
         for running in self.devices.values() {

@@ -116,24 +116,18 @@ impl Source {
                 spec.insert(field.to_owned(), value.as_str().into());
             }
         }
-        let spec = serde_json::json!({
-            "sources": [{"name": "all", "devices": {}}],
-            "sinks": [{"name": "asked", "iotdb": iotdb}],
-        });
-        let judged =
-            validate::judge_pipeline(&Meta::new(ObjectKey::new("default", "query")), &spec);
-        let Some(pipeline) = judged.object else {
-            let lines: Vec<_> = judged
-                .findings
-                .iter()
-                .map(|d| format!("  {} {}: {}", d.code.id(), d.code.reason(), d.message))
-                .collect();
-            bail!("the server cannot be asked as named:\n{}", lines.join("\n"))
-        };
-        let missing = |_: &str| NamedSink::Missing { hint: String::new() };
-        let pipeline = pipeline.resolve(missing).ok().context("no destination")?;
-        let found = destinations(&pipeline, None).next();
-        found.map(|(_, settings)| (pipeline.key.clone(), settings)).context("no destination")
+        let meta = Meta::new(ObjectKey::new("default", "query"));
+        let judged = validate::judge_sink(&meta, &serde_json::json!({"iotdb": iotdb}));
+        match judged.object.map(|sink| sink.kind) {
+            Some(SinkKind::Iotdb(settings)) => Ok((meta.key, settings)),
+            _ => {
+                let findings = judged.findings.iter();
+                let lines: Vec<_> = findings
+                    .map(|d| format!("  {} {}: {}", d.code.id(), d.code.reason(), d.message))
+                    .collect();
+                bail!("the server cannot be asked as named:\n{}", lines.join("\n"))
+            }
+        }
     }
 
     fn of_files(&self) -> anyhow::Result<(ObjectKey, IotdbSettings)> {
